@@ -1,0 +1,73 @@
+# make run    set up .venv and serve on :7860 with the embedded models
+# make test   the whole suite
+# make lint   ruff and mypy --strict; make format mends what ruff can
+# make lock   pin requirements/*.txt anew from pyproject.toml
+
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := run
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/pip --disable-pip-version-check --no-input
+export CMAKE_ARGS := -DLLAVA_BUILD=OFF -DCMAKE_PROJECT_llama.cpp_INCLUDE=$(CURDIR)/requirements/llama.cmake
+
+.PHONY: run test lint format lock clean
+
+run: $(VENV)/service.stamp
+	@exec $(BIN)/python local_runner.py
+
+test: $(VENV)/dev.stamp
+	$(BIN)/python -m pytest
+
+lint: $(VENV)/dev.stamp
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: $(VENV)/dev.stamp
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+clean:
+	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache
+
+$(VENV)/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "the Factory needs Python 3.11 or newer")'
+	@echo "1/3 $(VENV)"
+	@$(PYTHON) -m venv $(VENV)
+
+# pip builds a wheel of the one package that comes as source and keeps it in its cache; a later .venv takes it from there.
+# With SOURCE_DATE_EPOCH set, llama.cpp would be built without the AVX2 kernels.
+$(VENV)/llama.stamp: requirements/build.txt requirements/service.txt requirements/llama.cmake | $(VENV)/bin/python
+	@echo "2/3 llama.cpp: compiled once, about 3 minutes on 2 cores"
+	@$(PIP) install --quiet --require-hashes -r requirements/build.txt
+	@awk '/^llama-cpp-python==/ {on = 1} on {print} on && !/\\$$/ {exit}' requirements/service.txt > $(VENV)/llama.txt
+	@env -u SOURCE_DATE_EPOCH PATH="$(CURDIR)/$(BIN):$$PATH" $(PIP) install --verbose --no-deps --no-build-isolation \
+		--require-hashes -r $(VENV)/llama.txt 2>&1 | tee $(VENV)/llama.log \
+		| awk 'match($$0, /\[[0-9]+\/[0-9]+\]/) {print "    llama.cpp " substr($$0, RSTART, RLENGTH); fflush()}' \
+		|| { tail -n 30 $(VENV)/llama.log; echo "llama.cpp could not be built: all of it in $(VENV)/llama.log"; exit 1; }
+	@touch $@
+
+$(VENV)/service.stamp: requirements/service.txt $(VENV)/llama.stamp
+	@echo "3/3 the other packages"
+	@$(PIP) install --quiet --no-deps --require-hashes -r requirements/service.txt
+	@touch $@
+
+$(VENV)/dev.stamp: requirements/dev.txt $(VENV)/service.stamp
+	@$(PIP) install --quiet --no-deps --require-hashes -r requirements/dev.txt
+	@touch $@
+
+COMPILE := $(PYTHON) -m piptools compile --quiet --generate-hashes --strip-extras --allow-unsafe --no-header \
+	--no-emit-index-url --no-emit-find-links --no-emit-trusted-host --no-emit-options
+EXTRA := $(PYTHON) -c 'import sys, tomllib; \
+	print("\n".join(tomllib.load(open("pyproject.toml", "rb"))["project"]["optional-dependencies"][sys.argv[1]]))'
+
+# Needs pip-tools beside $(PYTHON).
+lock: export CMAKE_ARGS := -DLLAMA_BUILD=OFF
+lock:
+	$(COMPILE) --output-file requirements/service.txt pyproject.toml
+	$(COMPILE) --constraint requirements/service.txt --extra dev --output-file requirements/dev.txt pyproject.toml
+	$(EXTRA) build | $(COMPILE) --output-file requirements/build.txt -
+	$(EXTRA) reference | $(COMPILE) --output-file requirements/reference.txt -

@@ -1,0 +1,235 @@
+"""The one place that builds a FastAPI app, so that a function behaves the same behind uvicorn, Mangum and a test."""
+
+import asyncio
+import json
+import logging
+import re
+import time
+import uuid
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from typing import Any
+
+from fastapi import APIRouter, FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import Response
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.exceptions import HTTPException
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from common import logs
+from common.errors import (
+    ClientDisconnected,
+    FactoryError,
+    FieldError,
+    InvalidInput,
+    MalformedRequest,
+    PayloadTooLarge,
+    UnsupportedMediaType,
+)
+from common.settings import get_settings
+
+logger = logging.getLogger(__name__)
+
+PROBLEM_JSON = "application/problem+json"
+SANE_REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}", re.ASCII)
+# After a body over the limit, this much more of it is read and thrown away, so that a client which sends before it
+# reads sees the 413 and not a reset connection.
+LINGER_BYTES = 4 * 1024 * 1024
+LINGER_SECONDS = 2.0
+
+PROBLEM_RESPONSES: dict[int | str, dict[str, Any]] = {
+    "default": {"description": "Any error: RFC 9457 problem details", "content": {PROBLEM_JSON: {}}}
+}
+
+Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[None]]
+
+
+def create_app(*routers: APIRouter, title: str = "The Factory", lifespan: Lifespan | None = None) -> FastAPI:
+    """An app that serves `routers` and answers every error as problem+json.
+
+    FastAPI's own documentation pages are off: they load their scripts from a CDN and stay blank without one.
+    """
+    app = FastAPI(title=title, docs_url=None, redoc_url=None, lifespan=lifespan, responses=PROBLEM_RESPONSES)
+    for router in routers:
+        app.include_router(router)
+    app.add_exception_handler(FactoryError, _on_factory_error)
+    app.add_exception_handler(RequestValidationError, _on_validation_error)
+    app.add_exception_handler(HTTPException, _on_http_exception)
+    app.add_middleware(BodyLimit)
+    app.add_middleware(RequestScope)
+    return app
+
+
+@asynccontextmanager
+async def cancelled_on_disconnect(request: Request) -> AsyncIterator[None]:
+    """Cancel the block when the client goes away; it then raises ClientDisconnected.
+
+    The request's body must have been read before.
+    """
+    task = asyncio.current_task()
+    assert task is not None
+    gone = False
+
+    async def watch() -> None:
+        nonlocal gone
+        while (await request.receive())["type"] != "http.disconnect":
+            pass
+        gone = True
+        task.cancel()
+
+    watcher = asyncio.create_task(watch())
+    try:
+        yield
+    except asyncio.CancelledError:
+        if not gone:
+            raise
+        task.uncancel()
+        raise ClientDisconnected("the client closed the connection") from None
+    finally:
+        watcher.cancel()
+
+
+class RequestScope:
+    """Outermost of ours: request id, `Server-Timing`, the log line, and an answer for what nobody else caught."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        begun = time.monotonic()
+        offered = Headers(scope=scope).get("x-request-id", "")
+        trace = logs.begin_trace(offered if SANE_REQUEST_ID.fullmatch(offered) else uuid.uuid4().hex)
+        status = 0
+
+        async def send_with_headers(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                headers = MutableHeaders(scope=message)
+                headers["X-Request-ID"] = trace.request_id
+                if trace.phases:
+                    headers["Server-Timing"] = trace.server_timing()
+            await send(message)
+
+        try:
+            await self.app(scope, receive, send_with_headers)
+        except Exception:
+            logger.exception("request %s failed", trace.request_id)
+            if status:
+                # Half an answer is out: break the connection rather than end it as if it were whole.
+                raise
+            error = FactoryError("the service failed to answer; the log has the reason under this request id")
+            await _problem(error)(scope, receive, send_with_headers)
+        finally:
+            route = getattr(scope.get("route"), "path", "unmatched")
+            total_ms = (time.monotonic() - begun) * 1000
+            logs.log_request(trace, method=scope["method"], route=route, status=status, total_ms=total_ms)
+
+
+class BodyLimit:
+    """Reads the body up to `max_body_bytes` and hands it on whole; over that the answer is 413, while it arrives."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        limit = get_settings().max_body_bytes
+        declared = Headers(scope=scope).get("content-length", "0")
+        body = bytearray()
+        more = True
+        while more:
+            too_large = len(body) > limit or (declared.isdecimal() and int(declared) > limit)
+            if too_large:
+                await _refuse_body(PayloadTooLarge(f"body: may be at most {limit} bytes"), receive, send)
+                return
+            message = await receive()
+            if message["type"] == "http.disconnect":
+                return
+            body += message.get("body", b"")
+            more = message.get("more_body", False) or len(body) > limit
+
+        replayed = False
+
+        async def replay() -> Message:
+            nonlocal replayed
+            if replayed:
+                return await receive()
+            replayed = True
+            return {"type": "http.request", "body": bytes(body), "more_body": False}
+
+        await self.app(scope, replay, send)
+
+
+async def _refuse_body(error: PayloadTooLarge, receive: Receive, send: Send) -> None:
+    response = _problem(error, {"Connection": "close"})
+    await send({"type": "http.response.start", "status": error.status, "headers": response.raw_headers})
+    await send({"type": "http.response.body", "body": response.body, "more_body": True})
+    await _discard(receive)
+    await send({"type": "http.response.body", "body": b""})
+
+
+async def _discard(receive: Receive) -> None:
+    left = LINGER_BYTES
+    try:
+        async with asyncio.timeout(LINGER_SECONDS):
+            while left > 0:
+                message = await receive()
+                if not message.get("more_body", False):
+                    return
+                left -= len(message["body"])
+    except TimeoutError:
+        return
+
+
+def _problem(error: FactoryError, headers: dict[str, str] | None = None) -> Response:
+    # ASCII only: a field's name may hold what UTF-8 cannot carry, such as half a surrogate pair.
+    body = json.dumps(error.problem(logs.trace().request_id), ensure_ascii=True)
+    return Response(body, error.status, {**error.headers, **(headers or {})}, PROBLEM_JSON)
+
+
+async def _on_factory_error(_: Request, error: Exception) -> Response:
+    assert isinstance(error, FactoryError)
+    return _problem(error)
+
+
+async def _on_http_exception(_: Request, error: Exception) -> Response:
+    """404, 405 and whatever else the framework raises by itself."""
+    assert isinstance(error, HTTPException)
+    problem = {
+        "type": "about:blank",
+        "title": error.detail,
+        "status": error.status_code,
+        "detail": error.detail,
+        "instance": logs.trace().request_id,
+    }
+    return Response(json.dumps(problem), error.status_code, error.headers, PROBLEM_JSON)
+
+
+async def _on_validation_error(request: Request, error: Exception) -> Response:
+    assert isinstance(error, RequestValidationError)
+    first = error.errors()[0]
+    if first["type"] == "json_invalid":
+        return _problem(MalformedRequest(f"body: not valid JSON at character {first['loc'][-1]}"))
+    media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if first["loc"] == ("body",) and media_type != "application/json":
+        return _problem(UnsupportedMediaType("body: send JSON with the header Content-Type: application/json"))
+    return _problem(InvalidInput([_field_error(item) for item in error.errors()]))
+
+
+def _field_error(item: dict[str, Any]) -> FieldError:
+    """What pydantic found, without the rejected input: that may be an article."""
+    inner = item["loc"][1:] if len(item["loc"]) > 1 else item["loc"]
+    field = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in inner).lstrip(".")
+    message = item["msg"].removeprefix("Value error, ")
+    if item["type"] == "extra_forbidden":
+        message = "unknown field"
+    if item["type"] == "string_unicode":
+        message = "must be valid Unicode, without lone surrogates"
+    return FieldError(field[:100], message)

@@ -1,0 +1,123 @@
+"""What can go wrong, and the HTTP status each thing becomes.
+
+FactoryError                500   anything of our own that has no better name
+├── MalformedRequest        400   the body is not JSON
+├── PayloadTooLarge         413   the body is over `max_body_bytes`
+├── UnsupportedMediaType    415   the body is not declared as JSON
+├── InvalidInput            422   a field is out of range; `errors` names every one
+├── ClientDisconnected      499   nobody is left to read the answer (only ever seen in the log)
+├── UpstreamFailed          502   the speech cloud failed and no fallback is allowed
+├── Unavailable             503   try again after `retry_after` seconds
+│   ├── ModelNotReady             the model is downloading or loading, or could not be loaded
+│   └── QueueFull                 as many requests wait as the function allows
+└── UpstreamTimeout         504   the speech cloud did not answer in time
+
+`ModelLoadFailed` is raised by a loader, never sent as it is: `LazyModel` turns it into `ModelNotReady`.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+
+@dataclass(frozen=True)
+class FieldError:
+    """One offending field: `field` as a caller would write it (`labels[3]`), `detail` as one sentence."""
+
+    field: str
+    detail: str
+
+
+class FactoryError(Exception):
+    """Base of the tree. `detail` is shown to the caller, so it never holds article text or a stack trace."""
+
+    status: ClassVar[int] = 500
+    slug: ClassVar[str] = "internal-error"
+    title: ClassVar[str] = "Internal error"
+
+    def __init__(self, detail: str) -> None:
+        super().__init__(detail)
+        self.detail = detail
+
+    @property
+    def headers(self) -> dict[str, str]:
+        return {}
+
+    def problem(self, instance: str) -> dict[str, Any]:
+        """The RFC 9457 problem details; `instance` is the request id."""
+        return {
+            "type": f"urn:problem-type:factory:{self.slug}",
+            "title": self.title,
+            "status": self.status,
+            "detail": self.detail,
+            "instance": instance,
+        }
+
+
+class MalformedRequest(FactoryError):
+    status, slug, title = 400, "malformed-request", "Malformed request"
+
+
+class PayloadTooLarge(FactoryError):
+    status, slug, title = 413, "payload-too-large", "Payload too large"
+
+
+class UnsupportedMediaType(FactoryError):
+    status, slug, title = 415, "unsupported-media-type", "Unsupported media type"
+
+
+class InvalidInput(FactoryError):
+    status, slug, title = 422, "invalid-input", "Invalid input"
+
+    def __init__(self, errors: Sequence[FieldError]) -> None:
+        super().__init__("; ".join(f"{error.field}: {error.detail}" for error in errors))
+        self.errors = tuple(errors)
+
+    def problem(self, instance: str) -> dict[str, Any]:
+        errors = [{"field": error.field, "detail": error.detail} for error in self.errors]
+        return super().problem(instance) | {"errors": errors}
+
+
+class ClientDisconnected(FactoryError):
+    status, slug, title = 499, "client-disconnected", "Client disconnected"
+
+
+class UpstreamFailed(FactoryError):
+    status, slug, title = 502, "upstream-failed", "The speech cloud failed"
+
+
+class UpstreamTimeout(FactoryError):
+    status, slug, title = 504, "upstream-timeout", "The speech cloud did not answer in time"
+
+
+class Unavailable(FactoryError):
+    status, slug, title = 503, "unavailable", "Temporarily unavailable"
+
+    def __init__(self, detail: str, retry_after: float) -> None:
+        """`retry_after` is in seconds; it is sent rounded up, at least 1."""
+        super().__init__(detail)
+        self.retry_after = max(1, math.ceil(retry_after))
+
+    @property
+    def headers(self) -> dict[str, str]:
+        return {"Retry-After": str(self.retry_after)}
+
+
+class ModelNotReady(Unavailable):
+    slug, title = "model-not-ready", "The model is not ready"
+
+    def __init__(self, detail: str, retry_after: float, *, model: str, state: str, progress: float | None) -> None:
+        super().__init__(detail, retry_after)
+        self.model, self.state, self.progress = model, state, progress
+
+    def problem(self, instance: str) -> dict[str, Any]:
+        return super().problem(instance) | {"model": self.model, "state": self.state, "progress": self.progress}
+
+
+class QueueFull(Unavailable):
+    slug, title = "queue-full", "Too many requests are waiting"
+
+
+class ModelLoadFailed(Exception):
+    """Raised by a model's loader with a reason that an operator can act on."""

@@ -1,0 +1,148 @@
+"""Models that are loaded once, on first use or at warm-up, and that anyone may ask how they are.
+
+    unloaded ──> downloading ──> loading ──> ready
+        ^             └──────┬──────┘
+        └── after a while ── failed
+
+A load runs on a thread of its own, so no event loop waits for it, and it runs once however many callers ask.
+"""
+
+import asyncio
+import logging
+import threading
+import time
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any, Generic, Literal, TypeVar
+
+from common.errors import ModelLoadFailed, ModelNotReady
+
+logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
+State = Literal["unloaded", "downloading", "loading", "ready", "failed"]
+
+# A failed load is tried again by the first caller after this many seconds: long enough not to hammer a disk or a hub,
+# short enough that a file put in its place is found without a restart.
+RETRY_SECONDS = 30.0
+DEFAULT_RETRY_AFTER_SECONDS = 5.0
+
+_registry: dict[str, "LazyModel[Any]"] = {}
+
+
+@dataclass(frozen=True)
+class ModelStatus:
+    """`progress` runs from 0 to 1 and is None where the loader cannot tell; `detail` is one readable sentence."""
+
+    state: State
+    progress: float | None = None
+    detail: str = ""
+
+
+Report = Callable[[ModelStatus], None]
+
+
+class LazyModel(Generic[T]):
+    """One model behind a single-flight loader, registered by name so that health can report it.
+
+    `load` receives a callback for its progress; it raises `ModelLoadFailed` with the reason when it cannot load.
+    """
+
+    def __init__(self, name: str, load: Callable[[Report], T]) -> None:
+        if name in _registry:
+            raise ValueError(f"a model named {name!r} is registered already")
+        self.name = name
+        self.warmed = False
+        self._load = load
+        self._lock = threading.Lock()
+        self._status = ModelStatus("unloaded")
+        self._started_at = 0.0
+        self._failed_at = 0.0
+        self._future: Future[T] | None = None
+        _registry[name] = self
+
+    @property
+    def status(self) -> ModelStatus:
+        return self._status
+
+    def start(self) -> "Future[T]":
+        """Begin to load unless that is done or under way; returns at once with the future of the model."""
+        with self._lock:
+            retry = self._status.state == "failed" and time.monotonic() - self._failed_at >= RETRY_SECONDS
+            if self._future is None or retry:
+                self._future = Future()
+                self._started_at = time.monotonic()
+                self._status = ModelStatus("loading")
+                threading.Thread(target=self._run, args=(self._future,), name=f"load-{self.name}", daemon=True).start()
+            return self._future
+
+    def warm(self) -> None:
+        """Load ahead of the first request; readiness waits for the models that were warmed."""
+        self.warmed = True
+        self.start()
+
+    async def ready(self, wait_seconds: float) -> T:
+        """The loaded model, waited for at most `wait_seconds`; raises ModelNotReady with state and Retry-After."""
+        future = self.start()
+        done, _ = await asyncio.wait([asyncio.wrap_future(_follow(future))], timeout=wait_seconds)
+        if done and not future.exception():
+            return future.result()
+        raise self._not_ready()
+
+    def reset(self) -> None:
+        """Forget the loaded model; the next caller loads it again."""
+        with self._lock:
+            self._future, self._status, self.warmed = None, ModelStatus("unloaded"), False
+
+    def _run(self, future: "Future[T]") -> None:
+        def report(status: ModelStatus) -> None:
+            if self._future is future:
+                self._status = status
+
+        try:
+            model = self._load(report)
+        except Exception as error:
+            if isinstance(error, ModelLoadFailed):
+                logger.error("model %s: %s", self.name, error)
+            else:
+                logger.exception("model %s could not be loaded", self.name)
+            self._failed_at = time.monotonic()
+            report(ModelStatus("failed", None, str(error) or type(error).__name__))
+            future.set_exception(error)
+        else:
+            logger.info("model %s ready after %.2f s", self.name, time.monotonic() - self._started_at)
+            report(ModelStatus("ready", 1.0))
+            future.set_result(model)
+
+    def _not_ready(self) -> ModelNotReady:
+        status = self._status
+        now = time.monotonic()
+        if status.state == "failed":
+            detail = f"the model {self.name!r} could not be loaded: {status.detail}"
+            retry_after = RETRY_SECONDS - (now - self._failed_at)
+        else:
+            share = f", {status.progress:.0%} done" if status.progress is not None else ""
+            detail = f"the model {self.name!r} is {status.state}{share}"
+            retry_after = DEFAULT_RETRY_AFTER_SECONDS
+            if status.progress:
+                retry_after = (now - self._started_at) * (1 - status.progress) / status.progress
+        return ModelNotReady(detail, retry_after, model=self.name, state=status.state, progress=status.progress)
+
+
+def models() -> Mapping[str, LazyModel[Any]]:
+    """Every model that this process knows of, by name."""
+    return MappingProxyType(_registry)
+
+
+def _follow(future: "Future[T]") -> "Future[None]":
+    """A future that ends when `future` ends: giving up on it does not cancel the load the others wait for."""
+    follower: Future[None] = Future()
+
+    def done(_: "Future[T]") -> None:
+        if follower.set_running_or_notify_cancel():
+            follower.set_result(None)
+
+    future.add_done_callback(done)
+    return follower

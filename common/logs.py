@@ -1,0 +1,91 @@
+"""One log line per request: id, method, route, status, milliseconds. Article text is never logged.
+
+A request's timings are collected in its `Trace`; they become the `Server-Timing` header and the log line.
+"""
+
+import json
+import logging
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from typing import Literal
+
+access = logging.getLogger("factory.access")
+
+
+@dataclass
+class Trace:
+    """What is known of one request so far; `phases` maps a phase's name to its milliseconds."""
+
+    request_id: str
+    phases: dict[str, float] = field(default_factory=dict)
+
+    def add(self, phase: str, milliseconds: float) -> None:
+        self.phases[phase] = self.phases.get(phase, 0.0) + milliseconds
+
+    @contextmanager
+    def measure(self, phase: str) -> Iterator[None]:
+        begun = time.monotonic()
+        try:
+            yield
+        finally:
+            self.add(phase, (time.monotonic() - begun) * 1000)
+
+    def server_timing(self) -> str:
+        """The value of a Server-Timing header (W3C Server Timing): `queue;dur=0.1, model;dur=81.5`."""
+        return ", ".join(f"{name};dur={milliseconds:.1f}" for name, milliseconds in self.phases.items())
+
+
+_current: ContextVar[Trace] = ContextVar("trace")
+
+
+def trace() -> Trace:
+    """The trace of the request that this task serves; outside a request one that goes nowhere."""
+    return _current.get(Trace("-"))
+
+
+def begin_trace(request_id: str) -> Trace:
+    started = Trace(request_id)
+    _current.set(started)
+    return started
+
+
+def log_request(finished: Trace, *, method: str, route: str, status: int, total_ms: float) -> None:
+    fields = {
+        "id": finished.request_id,
+        "method": method,
+        "route": route,
+        "status": status,
+        "total_ms": round(total_ms, 1),
+        **{f"{name}_ms": round(milliseconds, 1) for name, milliseconds in finished.phases.items()},
+    }
+    text = " ".join(f"{name}={value}" for name, value in fields.items())
+    access.info(text, extra={"fields": fields})
+
+
+class JsonFormatter(logging.Formatter):
+    """One JSON object a line, for whatever collects the logs."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        line = {
+            "time": self.formatTime(record, "%Y-%m-%dT%H:%M:%S%z"),
+            "level": record.levelname.lower(),
+            "logger": record.name,
+        }
+        line |= getattr(record, "fields", None) or {"message": record.getMessage()}
+        if record.exc_info:
+            line["exception"] = self.formatException(record.exc_info)
+        return json.dumps(line, ensure_ascii=False)
+
+
+def configure(style: Literal["auto", "text", "json"], level: str) -> None:
+    """Send the log to standard error: text on a terminal, JSON lines elsewhere, unless `style` says otherwise."""
+    handler = logging.StreamHandler(sys.stderr)
+    if style == "json" or (style == "auto" and not sys.stderr.isatty()):
+        handler.setFormatter(JsonFormatter())
+    else:
+        handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)-7s %(message)s", "%H:%M:%S"))
+    logging.basicConfig(level=level, handlers=[handler], force=True)

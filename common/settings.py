@@ -1,0 +1,243 @@
+"""Settings of the whole service: a profile sets the defaults, a variable overrides any single one.
+
+Sources, strongest first: environment (`FACTORY_PORT`, `FACTORY_SUMMARIZE__THREADS`), a `.env` file in the working
+directory, the profile, the defaults below. `python -m common.settings` prints the outcome and where each value is from.
+"""
+
+import difflib
+import os
+import sys
+from collections.abc import Iterator, Mapping
+from functools import lru_cache
+from pathlib import Path
+from typing import Annotated, Any, Literal, get_args
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+
+ROOT = Path(__file__).resolve().parent.parent
+PREFIX = "FACTORY_"
+
+Profile = Literal["embedded", "space", "lambda"]
+
+
+def _from_root(path: Path) -> Path:
+    return path if path.is_absolute() else ROOT / path
+
+
+# A relative path counts from the project's folder, wherever the service was started.
+RootedPath = Annotated[Path, AfterValidator(_from_root)]
+
+
+class Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", protected_namespaces=())
+
+
+class SummarizeSettings(Section):
+    model_path: RootedPath = Field(Path("models/Meta-Llama-3-8B-Instruct-Q4_K_M.gguf"), description="the GGUF file")
+    model_name: str = Field("Llama-3-8B-Instruct-Q4_K_M", description="what answers call the model")
+    context_tokens: int = Field(4096, ge=512, le=131072, description="size of the model's context")
+    max_article_tokens: int | None = Field(
+        None, ge=64, description="a longer article is condensed; unset: as long as the context allows"
+    )
+    threads: int = Field(0, ge=0, le=512, description="0: every CPU this process may use")
+    max_waiting: int = Field(16, ge=0, description="requests that may wait; one more is answered 503")
+
+
+class ExtractSettings(Section):
+    model_path: RootedPath = Field(Path("models/gliner-small-v2.1"), description="folder with the ONNX export")
+    model_file: str = Field("model.onnx", description="the ONNX file in that folder")
+    model_name: str = Field("GLiNER-small-v2.1", description="what answers call the model")
+    threads: int = Field(0, ge=0, le=512, description="0: every CPU this process may use")
+    window_overlap_words: int = Field(48, ge=0, le=128, description="words that neighbouring windows share")
+    batch_windows: int = Field(4, ge=1, le=64, description="windows of one text that run as one batch")
+    max_waiting: int = Field(32, ge=0, description="requests that may wait; one more is answered 503")
+
+
+class AudioSettings(Section):
+    endpoint: str | None = Field(None, description="WebSocket URL in place of the speech cloud's own")
+    connect_seconds: float = Field(5.0, gt=0, le=60, description="limit for reaching the speech cloud")
+    first_audio_seconds: float = Field(10.0, gt=0, le=120, description="limit for its first and each further sound")
+    fallback: bool = Field(True, description="let espeak-ng speak when the cloud fails before its first sound")
+    concurrency: int = Field(8, ge=1, le=256, description="recordings that are made at the same time")
+    max_waiting: int = Field(32, ge=0, description="requests that may wait; one more is answered 503")
+
+
+PROFILES: dict[Profile, dict[str, Any]] = {
+    "embedded": {
+        "warm_up": True,
+        "model_wait_seconds": 30.0,
+        "summarize": {
+            "model_path": "models/embedded/llama/embedded-llama-lead.gguf",
+            "model_name": "embedded-llama-lead",
+            "context_tokens": 2048,
+            "max_article_tokens": 512,
+        },
+        "extract": {"model_path": "models/embedded/gliner", "model_name": "embedded-gliner"},
+    },
+    "space": {"warm_up": True, "model_wait_seconds": 2.0},
+    "lambda": {"warm_up": False, "model_wait_seconds": 25.0, "log_style": "json"},
+}
+
+
+class ProfileDefaults(PydanticBaseSettingsSource):
+    """The defaults of the chosen profile, as a source that stands behind the environment."""
+
+    def get_field_value(self, field: Any, field_name: str) -> tuple[Any, str, bool]:
+        raise NotImplementedError  # __call__ gives every value at once
+
+    def __call__(self) -> dict[str, Any]:
+        return PROFILES.get(self.current_state.get("profile", "embedded"), {})
+
+
+class Settings(BaseSettings):
+    model_config = SettingsConfigDict(
+        env_prefix=PREFIX, env_nested_delimiter="__", env_file=".env", extra="ignore", protected_namespaces=()
+    )
+
+    profile: Profile = Field("embedded", description="which defaults to start from")
+    host: str = Field("0.0.0.0", description="address to listen on")
+    port: int = Field(7860, ge=0, le=65535, description="port to listen on; 0 picks a free one")
+    log_style: Literal["auto", "text", "json"] = Field("auto", description="auto: text on a terminal, else JSON")
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", description="least severe level to log")
+    max_body_bytes: int = Field(524_288, ge=1024, description="a larger request body is answered 413")
+    warm_up: bool = Field(True, description="load the models at start instead of on the first request")
+    model_wait_seconds: float = Field(
+        30.0, ge=0, description="how long a request waits for a loading model before it is answered 503"
+    )
+    summarize: SummarizeSettings = SummarizeSettings()
+    extract: ExtractSettings = ExtractSettings()
+    audio: AudioSettings = AudioSettings()
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        return init_settings, env_settings, dotenv_settings, ProfileDefaults(settings_cls)
+
+
+class InvalidSettings(Exception):
+    """Raised with one line for each bad value."""
+
+    def __init__(self, lines: list[str]) -> None:
+        super().__init__("\n".join(lines))
+        self.lines = lines
+
+
+def cpu_threads(setting: int) -> int:
+    """The number of threads a `threads` setting stands for: itself, or every CPU this process may run on."""
+    return setting or len(os.sched_getaffinity(0))
+
+
+def load_settings() -> Settings:
+    """Read every source afresh; raises InvalidSettings."""
+    lines = [_unknown_line(name) for name in sorted(os.environ) if _is_unknown(name)]
+    try:
+        settings = Settings()
+    except ValidationError as error:
+        lines += [f"{_variable(item['loc'])}: {item['msg']} (it is {item['input']!r})" for item in error.errors()]
+        raise InvalidSettings(lines) from None
+    except ValueError as error:
+        raise InvalidSettings([*lines, f"settings: {error}"]) from None
+    if lines:
+        raise InvalidSettings(lines)
+    return settings
+
+
+@lru_cache(maxsize=1)
+def get_settings() -> Settings:
+    """The settings of this process, read once. Bad values end the process with one line each."""
+    try:
+        return load_settings()
+    except InvalidSettings as error:
+        sys.exit("\n".join(f"settings: {line}" for line in error.lines))
+
+
+def leaves(model: BaseModel, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:
+    """Every single setting below `model` with its path: (("summarize", "threads"), 0)."""
+    for name in type(model).model_fields:
+        value = getattr(model, name)
+        if isinstance(value, BaseModel):
+            yield from leaves(value, (*path, name))
+        else:
+            yield (*path, name), value
+
+
+def description(path: tuple[str, ...]) -> str:
+    """What the setting at `path` is for."""
+    model: type[BaseModel] = Settings
+    for name in path[:-1]:
+        annotation = model.model_fields[name].annotation
+        assert isinstance(annotation, type)
+        model = annotation
+    return model.model_fields[path[-1]].description or ""
+
+
+def sources(settings: Settings) -> dict[tuple[str, ...], str]:
+    """Where each setting's value comes from: `environment`, `.env`, `profile` or `default`."""
+    environment = {name.upper() for name in os.environ}
+    dotenv = {line.partition("=")[0].strip().upper() for line in _dotenv_lines()}
+
+    def source(path: tuple[str, ...]) -> str:
+        variable = _variable(path)
+        if variable in environment:
+            return "environment"
+        if variable in dotenv:
+            return ".env"
+        return "profile" if _has(PROFILES[settings.profile], path) else "default"
+
+    return {path: source(path) for path, _ in leaves(settings)}
+
+
+def main() -> None:
+    settings = get_settings()
+    origin = sources(settings)
+    rows = [(_variable(path), str(value), origin[path], description(path)) for path, value in leaves(settings)]
+    widths = [max(len(row[column]) for row in rows) for column in range(3)]
+    for row in rows:
+        print("  ".join([*(cell.ljust(width) for cell, width in zip(row, widths, strict=False)), row[3]]))
+
+
+def _variable(path: tuple[int | str, ...]) -> str:
+    return PREFIX + "__".join(str(part) for part in path).upper()
+
+
+def _known() -> set[str]:
+    names = {_variable(path) for path, _ in leaves(Settings.model_construct())}
+    return names | {_variable((name,)) for name in Settings.model_fields}
+
+
+def _is_unknown(name: str) -> bool:
+    # Below a known section pydantic reports the unknown name itself.
+    known = _known()
+    section = name.upper().partition("__")[0]
+    return name.upper().startswith(PREFIX) and section not in known
+
+
+def _unknown_line(name: str) -> str:
+    guesses = difflib.get_close_matches(name.upper(), sorted(_known()), n=1)
+    return f"{name}: unknown setting" + (f"; did you mean {guesses[0]}?" if guesses else "")
+
+
+def _dotenv_lines() -> list[str]:
+    path = Path(".env")
+    return path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
+
+
+def _has(tree: Mapping[str, Any], path: tuple[str, ...]) -> bool:
+    for part in path:
+        if not isinstance(tree, Mapping) or part not in tree:
+            return False
+        tree = tree[part]
+    return True
+
+
+PROFILE_NAMES: tuple[str, ...] = get_args(Profile)
+
+if __name__ == "__main__":
+    main()

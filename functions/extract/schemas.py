@@ -1,0 +1,56 @@
+"""What POST /extract takes and answers."""
+
+from typing import Annotated
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+
+from common.text import not_blank, without_nul
+
+MAX_TEXT_CHARACTERS = 200_000
+MAX_LABELS = 50
+MAX_LABEL_CHARACTERS = 100
+# Below this nearly every span of every text would be an entity.
+MIN_THRESHOLD = 0.01
+
+
+def _distinct(labels: list[str]) -> list[str]:
+    seen: set[str] = set()
+    for label in labels:
+        if label in seen:
+            raise ValueError(f"has the label {label!r} more than once")
+        seen.add(label)
+    return labels
+
+
+Label = Annotated[str, Field(max_length=MAX_LABEL_CHARACTERS), AfterValidator(not_blank), AfterValidator(without_nul)]
+
+
+class ExtractRequest(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    text: Annotated[str, Field(max_length=MAX_TEXT_CHARACTERS), AfterValidator(not_blank), AfterValidator(without_nul)]
+    labels: Annotated[list[Label], Field(min_length=1, max_length=MAX_LABELS), AfterValidator(_distinct)] = Field(
+        default_factory=lambda: ["Person", "Organization", "Location"],
+        description="what to look for; letter case matters to the model",
+    )
+    threshold: float = Field(0.5, ge=MIN_THRESHOLD, le=1, allow_inf_nan=False, description="least score of an entity")
+    flat_ner: bool = Field(True, description="false: an entity may lie inside another")
+    multi_label: bool = Field(False, description="true: one span may carry several labels")
+
+
+class Entity(BaseModel):
+    text: str
+    label: str
+    score: float
+    start: int = Field(description="offset of the first character, in code points")
+    end: int = Field(description="offset after the last character: text[start:end] is the entity's text")
+
+
+class ExtractResponse(BaseModel):
+    model_config = ConfigDict(protected_namespaces=())
+
+    entities: list[Entity] = Field(description="in the order of the text")
+    model: str
+    inference_time_ms: int
+    words: int = Field(description="words the model looked at: all of the text's")
+    windows: int = Field(description="overlapping windows the text was looked at in")

@@ -1,0 +1,33 @@
+"""GET and HEAD /health, GET /health/ready."""
+
+from fastapi import APIRouter, Response
+from mangum import Mangum
+
+from common.app import create_app
+from common.lazy import models
+from functions.health import service
+from functions.health.schemas import HealthResponse
+
+router = APIRouter(tags=["health"])
+
+
+@router.api_route("/health", methods=["GET", "HEAD"], summary="How the process is; 200 while it lives")
+async def health() -> HealthResponse:
+    return service.report(models())
+
+
+@router.api_route(
+    "/health/ready",
+    methods=["GET", "HEAD"],
+    summary="200 when every warmed model is loaded, else 503",
+    responses={503: {"model": HealthResponse}},
+)
+async def health_ready(response: Response) -> HealthResponse:
+    if not service.is_ready(models()):
+        response.status_code = 503
+        response.headers["Retry-After"] = "5"
+    return service.report(models())
+
+
+app = create_app(router, title="The Factory: health")
+handler = Mangum(app, lifespan="off")

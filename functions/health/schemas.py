@@ -1,0 +1,22 @@
+"""What GET /health answers."""
+
+from typing import Literal
+
+from pydantic import BaseModel, Field
+
+from common.lazy import State
+
+
+class ModelHealth(BaseModel):
+    state: State
+    progress: float | None = Field(description="from 0 to 1; null where it cannot be told")
+    detail: str = Field(description="why, when the model failed; else empty")
+
+
+class HealthResponse(BaseModel):
+    status: Literal["healthy", "degraded"] = Field(description="degraded: a model could not be loaded")
+    models_loaded: bool = Field(description="every model of this process is ready")
+    uptime_seconds: int
+    llama_loaded: bool
+    gliner_loaded: bool
+    models: dict[str, ModelHealth] = Field(description="each model that this process knows of, by name")

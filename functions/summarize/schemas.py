@@ -1,0 +1,40 @@
+"""What POST /summarize takes and answers."""
+
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+
+from common.text import not_blank, without_nul
+
+MAX_TEXT_CHARACTERS = 200_000
+MAX_NEW_TOKENS = 1024
+# llama.cpp takes the largest 32-bit number for "pick one yourself".
+MAX_SEED = 2**32 - 2
+
+
+class SummarizeRequest(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    text: Annotated[str, Field(max_length=MAX_TEXT_CHARACTERS), AfterValidator(not_blank), AfterValidator(without_nul)]
+    max_tokens: int = Field(150, ge=1, le=MAX_NEW_TOKENS, description="most tokens the summary may have")
+    temperature: float = Field(0.7, ge=0, le=2, allow_inf_nan=False, description="0 always picks the likeliest token")
+    seed: int | None = Field(None, ge=0, le=MAX_SEED, description="the same seed gives the same summary")
+    stream: bool = Field(False, description="answer with Server-Sent Events, as `Accept: text/event-stream` does")
+
+
+class Usage(BaseModel):
+    prompt_tokens: int = Field(description="instruction and article")
+    cached_tokens: int = Field(description="of these, taken over from the request before")
+    completion_tokens: int
+
+
+class SummarizeResponse(BaseModel):
+    model_config = ConfigDict(protected_namespaces=())
+
+    summary: str
+    model: str
+    inference_time_ms: int
+    finish_reason: Literal["stop", "length"] = Field(description="length: `max_tokens` ended it")
+    usage: Usage
+    condensed: bool = Field(description="the article was too long and the model saw only its opening sentences")
+    input_tokens: int = Field(description="tokens of the whole article as it was sent")

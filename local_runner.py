@@ -1,0 +1,95 @@
+"""All four functions as one ASGI app: what runs on the Space, in Docker and with `make run`.
+
+python local_runner.py [--host HOST] [--port PORT] [--profile PROFILE] [--reload]
+"""
+
+import argparse
+import os
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from functools import lru_cache
+from pathlib import Path
+
+import uvicorn
+from fastapi import APIRouter, FastAPI
+from fastapi.responses import HTMLResponse
+from uvicorn.supervisors import ChangeReload
+from functions.audio.handler import router as audio
+
+from common import logs
+from common.app import create_app
+from common.lazy import models
+from common.settings import PREFIX, PROFILE_NAMES, get_settings
+from functions.extract.handler import router as extract
+from functions.health.handler import router as health
+from functions.summarize.handler import router as summarize
+
+GRACE_SECONDS = 10
+PAGE = Path(__file__).resolve().parent / "page.html"
+
+page = APIRouter(include_in_schema=False)
+
+
+@page.get("/")
+@page.get("/docs")
+async def index() -> HTMLResponse:
+    return HTMLResponse(_page())
+
+
+@lru_cache(maxsize=1)
+def _page() -> str:
+    return PAGE.read_text(encoding="utf-8")
+
+
+@asynccontextmanager
+async def warm_up(_: FastAPI) -> AsyncIterator[None]:
+    settings = get_settings()
+    logs.configure(settings.log_style, settings.log_level)
+    if settings.warm_up:
+        for model in models().values():
+            model.warm()
+    yield
+
+
+app = create_app(summarize, extract, audio, health, page, lifespan=warm_up)
+
+
+def main(arguments: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description="Serve /summarize, /extract, /audio and /health as one app.")
+    parser.add_argument("--host", help="address to listen on (FACTORY_HOST)")
+    parser.add_argument("--port", help="port to listen on, 0 for a free one (FACTORY_PORT)")
+    parser.add_argument("--profile", choices=PROFILE_NAMES, help="defaults to start from (FACTORY_PROFILE)")
+    parser.add_argument("--reload", action="store_true", help="start again when a source file changes")
+    options = parser.parse_args(arguments)
+    # As variables, so that they reach the process that --reload starts, by the one way settings are read.
+    for name in ("host", "port", "profile"):
+        if getattr(options, name) is not None:
+            os.environ[PREFIX + name.upper()] = getattr(options, name)
+    settings = get_settings()
+    logs.configure(settings.log_style, settings.log_level)
+    config = uvicorn.Config(
+        "local_runner:app",
+        host=settings.host,
+        port=settings.port,
+        reload=options.reload,
+        access_log=False,
+        log_config=None,
+        app_dir=str(PAGE.parent),
+        timeout_graceful_shutdown=GRACE_SECONDS,
+    )
+    # Bound here, so that a port in use ends the start and port 0 is printed as the port it became.
+    listener = config.bind_socket()
+    shown = "127.0.0.1" if settings.host in ("0.0.0.0", "::") else settings.host
+    url = f"http://{shown}:{listener.getsockname()[1]}"
+    print(
+        f"The Factory, profile {settings.profile}: {url} (documentation and a page to try it: {url}/docs)", flush=True
+    )
+    server = uvicorn.Server(config)
+    if options.reload:
+        ChangeReload(config, target=server.run, sockets=[listener]).run()
+    else:
+        server.run(sockets=[listener])
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,111 @@
+"""Fixtures that every test may use: settings by variable, models in their first state, a live runner."""
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+import pytest
+
+from common.lazy import models
+from common.settings import PREFIX, get_settings
+
+ROOT = Path(__file__).resolve().parent.parent
+START_SECONDS = 60.0
+
+SettingsEnv = Callable[..., None]
+
+
+@pytest.fixture(autouse=True)
+def clean_settings(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """No FACTORY_ variable of the machine reaches a test, and none of one test the next."""
+    for name in list(os.environ):
+        if name.upper().startswith(PREFIX):
+            monkeypatch.delenv(name)
+    get_settings.cache_clear()
+    yield
+    get_settings.cache_clear()
+
+
+@pytest.fixture
+def settings_env(monkeypatch: pytest.MonkeyPatch) -> SettingsEnv:
+    """Sets settings for the rest of the test: settings_env(PORT=1, SUMMARIZE__THREADS=2)."""
+
+    def set_variables(**variables: object) -> None:
+        for name, value in variables.items():
+            monkeypatch.setenv(PREFIX + name, str(value))
+        get_settings.cache_clear()
+
+    return set_variables
+
+
+@pytest.fixture
+def fresh_models() -> Iterator[None]:
+    """Models are loaded anew within the test, and again after it."""
+    for model in models().values():
+        model.reset()
+    yield
+    for model in models().values():
+        model.reset()
+
+
+@dataclass
+class Runner:
+    """`python local_runner.py` as a process of its own."""
+
+    url: str
+    process: subprocess.Popen[bytes]
+    log: Path
+
+    def log_text(self) -> str:
+        return self.log.read_text(encoding="utf-8")
+
+
+@contextmanager
+def run_service(log: Path, **variables: object) -> Iterator[Runner]:
+    """Start the service on a free port of the loopback with settings as variables, and stop it at the end."""
+    environment = {name: value for name, value in os.environ.items() if not name.upper().startswith(PREFIX)}
+    environment |= {PREFIX + name: str(value) for name, value in variables.items()}
+    environment |= {PREFIX + "HOST": "127.0.0.1", PREFIX + "PORT": "0"}
+    with log.open("wb") as file:
+        process = subprocess.Popen(
+            [sys.executable, str(ROOT / "local_runner.py")],
+            cwd=log.parent,
+            env=environment,
+            stdout=file,
+            stderr=subprocess.STDOUT,
+        )
+    try:
+        yield Runner(_wait_for_address(process, log), process, log)
+    finally:
+        process.terminate()
+        process.wait(20)
+
+
+def _wait_for_address(process: subprocess.Popen[bytes], log: Path) -> str:
+    deadline = time.monotonic() + START_SECONDS
+    while time.monotonic() < deadline and process.poll() is None:
+        for word in log.read_text(encoding="utf-8").split():
+            if word.startswith("http://127.0.0.1:") and _answers(word):
+                return word
+        time.sleep(0.05)
+    raise AssertionError(f"the service did not start:\n{log.read_text(encoding='utf-8')}")
+
+
+def _answers(url: str) -> bool:
+    try:
+        return httpx.get(f"{url}/health", timeout=5).status_code == 200
+    except httpx.TransportError:
+        return False
+
+
+@pytest.fixture(scope="session")
+def runner(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Runner]:
+    """One service for every test that needs a live one and changes none of its settings."""
+    with run_service(tmp_path_factory.mktemp("runner") / "log.txt") as running:
+        yield running
