@@ -14,12 +14,12 @@ import uvicorn
 from fastapi import APIRouter, FastAPI
 from fastapi.responses import HTMLResponse
 from uvicorn.supervisors import ChangeReload
-from functions.audio.handler import router as audio
 
 from common import logs
 from common.app import create_app
 from common.lazy import models
 from common.settings import PREFIX, PROFILE_NAMES, get_settings
+from functions.audio.handler import router as audio
 from functions.extract.handler import router as extract
 from functions.health.handler import router as health
 from functions.summarize.handler import router as summarize
@@ -68,13 +68,13 @@ def main(arguments: list[str] | None = None) -> None:
     settings = get_settings()
     logs.configure(settings.log_style, settings.log_level)
     config = uvicorn.Config(
-        "local_runner:app",
+        "local_runner:app" if options.reload else app,
         host=settings.host,
         port=settings.port,
         reload=options.reload,
         access_log=False,
         log_config=None,
-        app_dir=str(PAGE.parent),
+        log_level="warning",
         timeout_graceful_shutdown=GRACE_SECONDS,
     )
     # Bound here, so that a port in use ends the start and port 0 is printed as the port it became.

@@ -13,6 +13,8 @@ from typing import Any
 from fastapi import APIRouter, FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import Response
+from mangum import Mangum
+from mangum.adapter import DEFAULT_TEXT_MIME_TYPES
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -61,6 +63,14 @@ def create_app(*routers: APIRouter, title: str = "The Factory", lifespan: Lifesp
     return app
 
 
+def create_handler(app: FastAPI) -> Mangum:
+    """What AWS Lambda invokes. Problem details travel as text: not every gateway decodes base64 by itself.
+
+    `lifespan` would run on every invocation.
+    """
+    return Mangum(app, lifespan="off", text_mime_types=[*DEFAULT_TEXT_MIME_TYPES, PROBLEM_JSON])
+
+
 @asynccontextmanager
 async def cancelled_on_disconnect(request: Request) -> AsyncIterator[None]:
     """Cancel the block when the client goes away; it then raises ClientDisconnected.
@@ -88,6 +98,7 @@ async def cancelled_on_disconnect(request: Request) -> AsyncIterator[None]:
         raise ClientDisconnected("the client closed the connection") from None
     finally:
         watcher.cancel()
+        await asyncio.wait([watcher])
 
 
 class RequestScope:

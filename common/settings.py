@@ -49,7 +49,7 @@ class ExtractSettings(Section):
     model_file: str = Field("model.onnx", description="the ONNX file in that folder")
     model_name: str = Field("GLiNER-small-v2.1", description="what answers call the model")
     threads: int = Field(0, ge=0, le=512, description="0: every CPU this process may use")
-    window_overlap_words: int = Field(48, ge=0, le=128, description="words that neighbouring windows share")
+    window_overlap_words: int = Field(48, ge=24, le=128, description="words that neighbouring windows share")
     batch_windows: int = Field(4, ge=1, le=64, description="windows of one text that run as one batch")
     max_waiting: int = Field(32, ge=0, description="requests that may wait; one more is answered 503")
 

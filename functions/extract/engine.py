@@ -3,6 +3,7 @@
 import json
 import threading
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -98,7 +99,9 @@ class GlinerEngine:
         encodings = self._tokenizer.encode_batch([[*prompt, *text] for text in texts], is_pretokenized=True)
         feeds = self._feeds(encodings, [len(text) for text in texts], len(prompt))
         (logits,) = self._session.run(["logits"], feeds)
-        probabilities: NDArray[np.float32] = 1 / (1 + np.exp(-logits))
+        # A logit below -88 overflows to infinity, whose inverse is the 0 it should be.
+        with np.errstate(over="ignore"):
+            probabilities: NDArray[np.float32] = 1 / (1 + np.exp(-logits))
         return probabilities
 
     def _feeds(
@@ -165,19 +168,34 @@ def load(_: Report) -> GlinerEngine:
         if not path.is_file():
             raise ModelLoadFailed(f"there is no file {path}")
     config_path, tokenizer_path, model_path = paths
+    with _readable(config_path):
+        config = GlinerConfig.read(config_path)
 
     import onnxruntime
     from tokenizers import Tokenizer
 
-    tokenizer = Tokenizer.from_file(str(tokenizer_path))
+    with _readable(tokenizer_path):
+        tokenizer = Tokenizer.from_file(str(tokenizer_path))
     # Set once, here: changing these while another thread encodes raises "Already borrowed".
     tokenizer.no_truncation()
     tokenizer.no_padding()
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = cpu_threads(settings.threads)
     options.inter_op_num_threads = 1
-    session = onnxruntime.InferenceSession(str(model_path), options, providers=["CPUExecutionProvider"])
-    return GlinerEngine(GlinerConfig.read(config_path), tokenizer, session, settings)
+    with _readable(model_path):
+        session = onnxruntime.InferenceSession(str(model_path), options, providers=["CPUExecutionProvider"])
+    return GlinerEngine(config, tokenizer, session, settings)
+
+
+@contextmanager
+def _readable(path: Path) -> Iterator[None]:
+    """Whatever a library makes of a damaged file, the reason names the file."""
+    try:
+        yield
+    except ModelLoadFailed:
+        raise
+    except Exception as error:
+        raise ModelLoadFailed(f"{path} could not be read: {error}") from error
 
 
 model: LazyModel[GlinerEngine] = LazyModel("gliner", load)

@@ -1,10 +1,9 @@
 """POST /extract."""
 
 from fastapi import APIRouter, Request
-from mangum import Mangum
 
 from common.admission import Admission, Limits
-from common.app import cancelled_on_disconnect, create_app
+from common.app import cancelled_on_disconnect, create_app, create_handler
 from common.logs import trace
 from common.settings import get_settings
 from common.worker import Worker
@@ -29,4 +28,4 @@ async def extract(body: ExtractRequest, request: Request) -> ExtractResponse:
 
 
 app = create_app(router, title="The Factory: extract")
-handler = Mangum(app, lifespan="off")
+handler = create_handler(app)

@@ -58,8 +58,8 @@ def split_windows(
         bounds.append((start, stop))
         if stop == len(words):
             break
-        # At least half of each window is new, whatever the overlap is set to.
-        start = max(stop - overlap, start + (stop - start + 1) // 2)
+        # Three quarters of each window are new, however few words it may hold.
+        start = max(stop - overlap, start + (3 * (stop - start) + 3) // 4)
     cores = [0, *((left[1] + right[0]) // 2 for left, right in pairwise(bounds)), len(words)]
     return [Window(*bound, cores[index], cores[index + 1]) for index, bound in enumerate(bounds)]
 

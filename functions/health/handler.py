@@ -1,9 +1,8 @@
 """GET and HEAD /health, GET /health/ready."""
 
 from fastapi import APIRouter, Response
-from mangum import Mangum
 
-from common.app import create_app
+from common.app import create_app, create_handler
 from common.lazy import models
 from functions.health import service
 from functions.health.schemas import HealthResponse
@@ -30,4 +29,4 @@ async def health_ready(response: Response) -> HealthResponse:
 
 
 app = create_app(router, title="The Factory: health")
-handler = Mangum(app, lifespan="off")
+handler = create_handler(app)

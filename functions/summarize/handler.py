@@ -6,10 +6,9 @@ from contextlib import aclosing
 
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import StreamingResponse
-from mangum import Mangum
 
 from common.admission import Admission, Limits
-from common.app import cancelled_on_disconnect, create_app
+from common.app import cancelled_on_disconnect, create_app, create_handler
 from common.errors import ClientDisconnected, FactoryError
 from common.logs import trace
 from common.settings import get_settings
@@ -73,4 +72,4 @@ def _event(piece: str | SummarizeResponse) -> str:
 
 
 app = create_app(router, title="The Factory: summarize")
-handler = Mangum(app, lifespan="off")
+handler = create_handler(app)

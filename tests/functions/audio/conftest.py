@@ -1,0 +1,81 @@
+"""A real server on loopback with the real edge-tts client, which talks to a double of the speech cloud."""
+
+import io
+import json
+import threading
+import time
+from collections.abc import Callable, Iterator
+
+import httpx
+import pytest
+import uvicorn
+from mutagen.mp3 import MP3
+
+from functions.audio.handler import app
+from tests.doubles.speech_cloud import SpeechCloud
+
+WAIT_SECONDS = 10.0
+
+SetAudio = Callable[..., None]
+
+
+def wait_until(condition: Callable[[], bool], what: str) -> None:
+    """Fails when `condition` does not come true within a bound."""
+    given_up_at = time.monotonic() + WAIT_SECONDS
+    pause = threading.Event()
+    while not condition():
+        assert time.monotonic() < given_up_at, f"waited {WAIT_SECONDS} s in vain: {what}"
+        pause.wait(0.005)
+
+
+def mp3(recording: bytes) -> MP3:
+    return MP3(io.BytesIO(recording))
+
+
+def problem(response: httpx.Response) -> dict[str, object]:
+    assert response.headers["content-type"] == "application/problem+json"
+    body = json.loads(response.content)
+    assert body["status"] == response.status_code
+    return body
+
+
+@pytest.fixture
+def set_audio(settings_env: Callable[..., None], monkeypatch: pytest.MonkeyPatch) -> SetAudio:
+    """Call it with settings of the audio section: `set_audio(fallback=False)`."""
+    # A proxy of the machine must not stand between the client and the loopback.
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+
+    def change(**values: object) -> None:
+        settings_env(**{f"AUDIO__{name.upper()}": value for name, value in values.items()})
+
+    return change
+
+
+@pytest.fixture
+def cloud(set_audio: SetAudio, monkeypatch: pytest.MonkeyPatch) -> Iterator[SpeechCloud]:
+    """The double that the service under test speaks with."""
+    from edge_tts.drm import DRM
+
+    monkeypatch.setattr(DRM, "clock_skew_seconds", 0.0)
+    with SpeechCloud() as running:
+        set_audio(endpoint=running.url)
+        yield running
+
+
+@pytest.fixture(scope="session")
+def base_url() -> Iterator[str]:
+    """The function behind uvicorn: a test transport inside the process does not stream."""
+    config = uvicorn.Config(app, host="127.0.0.1", port=0, log_config=None, ws="none", timeout_graceful_shutdown=2)
+    server = uvicorn.Server(config)
+    thread = threading.Thread(target=server.run, name="audio-under-test", daemon=True)
+    thread.start()
+    wait_until(lambda: server.started, "the server starts")
+    yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
+    server.should_exit = True
+    thread.join(WAIT_SECONDS)
+
+
+@pytest.fixture
+def client(base_url: str) -> Iterator[httpx.Client]:
+    with httpx.Client(base_url=base_url, timeout=WAIT_SECONDS, trust_env=False) as opened:
+        yield opened

@@ -1,0 +1,159 @@
+"""A recording under way: that it is heard while it is made, that a cut is seen, that leaving frees what was held."""
+
+import asyncio
+import json
+from collections.abc import Iterator
+
+import httpx
+import pytest
+
+from functions.audio.handler import handler
+from tests.doubles.speech_cloud import Behaviour, SpeechCloud, seconds_of
+from tests.functions.audio.conftest import SetAudio, mp3, problem, wait_until
+
+TEXT = "The committee met on Tuesday to talk about the new bridge over the river. " * 3
+# More than the 4,096 bytes that edge-tts says in one turn.
+LONG_TEXT = "Seven words are in this short sentence. " * 110
+LEAVINGS = [Behaviour.DRIP, Behaviour.STALL_AFTER_AUDIO]
+
+
+@pytest.fixture
+def mangums_loop() -> Iterator[None]:
+    """Mangum runs the app on the event loop that it finds on the thread."""
+    with asyncio.Runner() as runner:
+        asyncio.set_event_loop(runner.get_loop())
+        yield
+        asyncio.set_event_loop(None)
+
+
+def listen(client: httpx.Client, received: bytearray, text: str = TEXT) -> None:
+    with client.stream("POST", "/audio", json={"text": text}) as response:
+        assert response.status_code == 200
+        for piece in response.iter_raw():
+            received += piece
+
+
+def test_the_first_sound_is_heard_before_the_last_is_made(client: httpx.Client, cloud: SpeechCloud) -> None:
+    cloud.behaviour = Behaviour.DRIP
+    with client.stream("POST", "/audio", json={"text": TEXT}) as response:
+        pieces = response.iter_raw()
+        assert next(pieces)
+        [turn] = cloud.turns
+        assert not turn.ended.is_set()
+        cloud.drip_seconds = 0
+        assert sum(len(piece) for piece in pieces) > 0
+    assert turn.ended.is_set()
+
+
+def test_a_close_without_turn_end_is_a_broken_connection_not_an_end(client: httpx.Client, cloud: SpeechCloud) -> None:
+    cloud.behaviour = Behaviour.CLOSE_AFTER_AUDIO
+    received = bytearray()
+    with pytest.raises(httpx.RemoteProtocolError, match="incomplete chunked read"):
+        listen(client, received)
+    assert len(received) == 3 * 720
+
+
+def test_a_cut_in_the_first_of_several_turns_stops_the_recording_there(
+    client: httpx.Client, cloud: SpeechCloud
+) -> None:
+    cloud.upcoming.append(Behaviour.CLOSE_AFTER_AUDIO)
+    received = bytearray()
+    with pytest.raises(httpx.RemoteProtocolError, match="incomplete chunked read"):
+        listen(client, received, text=LONG_TEXT)
+    assert len(received) == 3 * 720
+
+
+@pytest.mark.parametrize("behaviour", [Behaviour.SERVER_ERROR, Behaviour.CLOSE_BEFORE_AUDIO, Behaviour.RESET])
+def test_a_failure_in_the_second_of_several_turns_is_a_broken_connection(
+    client: httpx.Client, cloud: SpeechCloud, behaviour: Behaviour
+) -> None:
+    cloud.upcoming.extend([Behaviour.OK, behaviour])
+    received = bytearray()
+    with pytest.raises(httpx.RemoteProtocolError, match="incomplete chunked read"):
+        listen(client, received, text=LONG_TEXT)
+    assert cloud.turns[0].ended.is_set()
+    assert mp3(bytes(received)).info.length == pytest.approx(seconds_of(cloud.turns[0].text), abs=0.15)
+
+
+@pytest.mark.usefixtures("mangums_loop")
+def test_behind_lambda_a_cut_recording_is_a_500(cloud: SpeechCloud) -> None:
+    http = {"method": "POST", "path": "/audio", "sourceIp": "127.0.0.1", "protocol": "HTTP/1.1"}
+    event = {
+        "version": "2.0",
+        "rawPath": "/audio",
+        "rawQueryString": "",
+        "headers": {"content-type": "application/json", "host": "example.com"},
+        "requestContext": {"http": http, "stage": "$default"},
+        "body": json.dumps({"text": TEXT}),
+        "isBase64Encoded": False,
+    }
+    cloud.behaviour = Behaviour.CLOSE_AFTER_AUDIO
+    assert handler(event, None)["statusCode"] == 500
+
+
+def test_silence_after_the_first_sound_is_a_broken_connection(
+    client: httpx.Client, cloud: SpeechCloud, set_audio: SetAudio
+) -> None:
+    set_audio(first_audio_seconds=0.3)
+    cloud.behaviour = Behaviour.STALL_AFTER_AUDIO
+    received = bytearray()
+    with pytest.raises(httpx.RemoteProtocolError, match="incomplete chunked read"):
+        listen(client, received)
+    assert received
+    assert cloud.turns[0].closed.wait(5)
+
+
+def test_a_full_queue_is_a_503_with_a_time_to_come_back(
+    client: httpx.Client, cloud: SpeechCloud, set_audio: SetAudio
+) -> None:
+    set_audio(concurrency=1, max_waiting=0)
+    cloud.behaviour = Behaviour.DRIP
+    with client.stream("POST", "/audio", json={"text": TEXT}):
+        refused = client.post("/audio", json={"text": TEXT})
+    assert problem(refused)["status"] == 503
+    assert int(refused.headers["retry-after"]) >= 1
+
+
+@pytest.mark.parametrize("behaviour", LEAVINGS)
+def test_a_listener_who_leaves_frees_the_slot_and_the_cloud(
+    client: httpx.Client, cloud: SpeechCloud, set_audio: SetAudio, behaviour: Behaviour
+) -> None:
+    set_audio(concurrency=1, max_waiting=0)
+    cloud.behaviour = behaviour
+    with client.stream("POST", "/audio", json={"text": TEXT}) as response:
+        next(response.iter_raw())
+    assert cloud.turns[0].closed.wait(3), "the connection to the cloud stays open"
+    assert not cloud.turns[0].ended.is_set()
+    cloud.behaviour = Behaviour.OK
+    wait_until(lambda: client.post("/audio", json={"text": TEXT}).status_code == 200, "the slot is free")
+
+
+def test_a_listener_who_leaves_before_the_first_sound_frees_the_slot_and_the_cloud(
+    client: httpx.Client, cloud: SpeechCloud, set_audio: SetAudio
+) -> None:
+    set_audio(concurrency=1, max_waiting=0)
+    cloud.behaviour = Behaviour.STALL_BEFORE_AUDIO
+    with pytest.raises(httpx.ReadTimeout):
+        client.post("/audio", json={"text": TEXT}, timeout=0.3)
+    assert cloud.turns[0].closed.wait(3), "the connection to the cloud stays open"
+    cloud.behaviour = Behaviour.OK
+    wait_until(lambda: client.post("/audio", json={"text": TEXT}).status_code == 200, "the slot is free")
+
+
+def test_a_listener_who_leaves_the_fallback_frees_the_slot(
+    client: httpx.Client, cloud: SpeechCloud, set_audio: SetAudio
+) -> None:
+    set_audio(concurrency=1, max_waiting=0)
+    cloud.behaviour = Behaviour.FORBIDDEN
+    with client.stream("POST", "/audio", json={"text": (TEXT * 90)[:20_000], "rate": "-50%"}) as response:
+        assert response.headers["x-audio-engine"] == "espeak-ng"
+        next(response.iter_raw())
+    wait_until(lambda: client.post("/audio", json={"text": "Hello"}).status_code == 200, "the slot is free")
+
+
+def test_a_cut_recording_frees_the_slot(client: httpx.Client, cloud: SpeechCloud, set_audio: SetAudio) -> None:
+    set_audio(concurrency=1, max_waiting=0)
+    cloud.upcoming.append(Behaviour.CLOSE_AFTER_AUDIO)
+    with pytest.raises(httpx.RemoteProtocolError):
+        listen(client, bytearray())
+    wait_until(lambda: client.post("/audio", json={"text": TEXT}).status_code == 200, "the slot is free")

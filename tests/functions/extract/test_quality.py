@@ -1,0 +1,58 @@
+"""The embedded model on hand-written news sentences with real-world names (tests/data/README.md).
+
+`python -m tests.functions.extract.test_quality` prints the table.
+"""
+
+import json
+from collections import Counter
+from pathlib import Path
+
+from functions.extract import engine
+from functions.extract.engine import GlinerEngine
+from tests.functions.extract.conftest import extract
+
+ENTITIES = Path(__file__).resolve().parents[2] / "data" / "entities.jsonl"
+TARGET_F1 = 0.75
+
+Counts = tuple[int, int, int]
+
+
+def count(gliner: GlinerEngine) -> dict[str, Counts]:
+    """True positives, found and expected entities for each label, at threshold 0.5; a span must match exactly."""
+    hits, found, expected = Counter[str](), Counter[str](), Counter[str]()
+    for line in ENTITIES.read_text(encoding="utf-8").splitlines():
+        sentence = json.loads(line)
+        answer = extract(gliner, sentence["text"], labels=sentence["labels"])
+        theirs = {(entity["start"], entity["end"], entity["label"]) for entity in sentence["entities"]}
+        ours = {(entity.start, entity.end, entity.label) for entity in answer.entities}
+        hits.update(label for _, _, label in ours & theirs)
+        found.update(label for _, _, label in ours)
+        expected.update(label for _, _, label in theirs)
+    return {label: (hits[label], found[label], expected[label]) for label in sorted(expected)}
+
+
+def scores(counts: Counts) -> tuple[float, float, float]:
+    """Precision, recall, F1."""
+    hits, found, expected = counts
+    return hits / max(found, 1), hits / max(expected, 1), 2 * hits / max(found + expected, 1)
+
+
+def total(counts: dict[str, Counts]) -> Counts:
+    hits, found, expected = (sum(column) for column in zip(*counts.values(), strict=True))
+    return hits, found, expected
+
+
+def test_embedded_model_finds_real_world_names(gliner: GlinerEngine) -> None:
+    assert scores(total(count(gliner)))[2] >= TARGET_F1
+
+
+def main() -> None:
+    counts = count(engine.load(lambda _: None))
+    print(f"{'label':<14}{'precision':>10}{'recall':>8}{'F1':>8}{'entities':>10}")
+    for label, row in [*counts.items(), ("all", total(counts))]:
+        precision, recall, f1 = scores(row)
+        print(f"{label:<14}{precision:>10.3f}{recall:>8.3f}{f1:>8.3f}{row[2]:>10}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,82 @@
+"""The house rules that a machine can check."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+FUNCTIONS = ["summarize", "extract", "audio", "health"]
+HEAVY = {
+    "aiohttp",
+    "edge_tts",
+    "espeakng_loader",
+    "gliner",
+    "lameenc",
+    "llama_cpp",
+    "numpy",
+    "onnxruntime",
+    "tokenizers",
+    "torch",
+    "transformers",
+}
+
+
+def imported_modules(path: Path) -> set[str]:
+    modules = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            modules |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: relative import"
+            modules |= {f"{node.module}.{alias.name}" for alias in node.names}
+    return modules
+
+
+def test_common_imports_no_function() -> None:
+    for path in (ROOT / "common").rglob("*.py"):
+        outside = {m for m in imported_modules(path) if m.startswith(("functions", "local_runner", "training"))}
+        assert not outside, f"{path}: {outside}"
+
+
+@pytest.mark.parametrize("function", FUNCTIONS)
+def test_a_function_imports_no_other_function(function: str) -> None:
+    own = f"functions.{function}."
+    for path in (ROOT / "functions" / function).rglob("*.py"):
+        outside = {
+            module
+            for module in imported_modules(path)
+            if module.startswith(("functions", "local_runner", "training")) and not f"{module}.".startswith(own)
+        }
+        assert not outside, f"{path}: {outside}"
+
+
+@pytest.mark.parametrize("function", FUNCTIONS)
+def test_importing_a_handler_loads_nothing_heavy(function: str) -> None:
+    code = f"import sys, functions.{function}.handler; print(*{{name.partition('.')[0] for name in sys.modules}})"
+    loaded = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    assert not HEAVY & set(loaded.split())
+
+
+def test_no_module_is_longer_than_500_lines() -> None:
+    for folder in ("common", "functions", "training", "tests"):
+        for path in (ROOT / folder).rglob("*.py"):
+            assert len(path.read_text(encoding="utf-8").splitlines()) <= 500, path
+
+
+def test_no_file_names_a_package_registry() -> None:
+    tracked = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    hosts = [b"pypi" + b".org", b"pythonhosted" + b".org", b"--index" + b"-url", b"--find" + b"-links"]
+    for name in filter(None, tracked.split("\0")):
+        content = (ROOT / name).read_bytes()
+        found = [host for host in hosts if host in content and name != "Makefile"]
+        assert not found, f"{name}: {found}"
+
+
+def test_what_make_run_installs_holds_no_torch() -> None:
+    pinned = (ROOT / "requirements" / "service.txt").read_text(encoding="utf-8")
+    names = {line.partition("==")[0] for line in pinned.splitlines() if "==" in line and not line.startswith(" ")}
+    assert not {"torch", "transformers", "gliner"} & names
+    assert all(line.startswith((" ", "#")) or line.endswith("\\") for line in pinned.splitlines()), "an unhashed pin"
