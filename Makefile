@@ -71,3 +71,4 @@ lock:
 	$(COMPILE) --constraint requirements/service.txt --extra dev --output-file requirements/dev.txt pyproject.toml
 	$(EXTRA) build | $(COMPILE) --output-file requirements/build.txt -
 	$(EXTRA) reference | $(COMPILE) --output-file requirements/reference.txt -
+	sed -i "s/^\(torch==[0-9.]*\)+cpu/\1/" requirements/reference.txt

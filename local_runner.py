@@ -5,6 +5,7 @@ python local_runner.py [--host HOST] [--port PORT] [--profile PROFILE] [--reload
 
 import argparse
 import os
+import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import lru_cache
@@ -78,7 +79,11 @@ def main(arguments: list[str] | None = None) -> None:
         timeout_graceful_shutdown=GRACE_SECONDS,
     )
     # Bound here, so that a port in use ends the start and port 0 is printed as the port it became.
-    listener = config.bind_socket()
+    try:
+        listener = config.bind_socket()
+    except SystemExit:
+        # uvicorn has logged why.
+        sys.exit(f"cannot listen on {settings.host}:{settings.port}; --port or FACTORY_PORT picks another port")
     shown = "127.0.0.1" if settings.host in ("0.0.0.0", "::") else settings.host
     url = f"http://{shown}:{listener.getsockname()[1]}"
     print(

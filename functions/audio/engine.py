@@ -1,8 +1,8 @@
 """The speech cloud, through edge-tts: one request becomes the MP3 pieces that arrive, or one clear error."""
 
 import asyncio
-from collections.abc import AsyncGenerator
-from typing import TYPE_CHECKING, ClassVar, Literal
+from collections.abc import AsyncGenerator, Coroutine
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeVar
 
 from common.errors import FactoryError, UpstreamFailed, UpstreamTimeout
 from common.settings import AudioSettings
@@ -12,8 +12,8 @@ if TYPE_CHECKING:
     from edge_tts import Communicate
     from edge_tts.typing import TTSChunk
 
-# An abandoned connection gets this long to say goodbye. aiohttp itself would wait 10 s for a peer that is silent.
-CLOSE_SECONDS = 0.5
+T = TypeVar("T")
+
 NO_SOUND = "the speech cloud sent no sound; the text may hold nothing that can be spoken"
 
 
@@ -39,21 +39,20 @@ class EdgeSpeech:
         """
         # On a thread: the first import of edge-tts and aiohttp would hold up the event loop.
         communicate = await asyncio.to_thread(self._communicate, request)
-        messages = communicate.stream()
+        messages = _Messages(communicate)
         clock = asyncio.get_running_loop()
         deadline = clock.time() + self._settings.connect_seconds + self._settings.first_audio_seconds
         received = 0
-        while (message := await _next(messages, deadline)) is not None:
-            if message["type"] != "audio":
-                continue
-            received += len(message["data"])
-            try:
+        try:
+            while (message := await messages.next(deadline)) is not None:
+                if message["type"] != "audio":
+                    continue
+                received += len(message["data"])
                 _check_no_turn_was_cut(communicate, received)
                 yield message["data"]
-            except (GeneratorExit, UpstreamFailed):
-                await messages.aclose()
-                raise
-            deadline = clock.time() + self._settings.first_audio_seconds
+                deadline = clock.time() + self._settings.first_audio_seconds
+        finally:
+            messages.close()
         _check_no_turn_was_cut(communicate, received, ended=True)
         if not received:
             raise UpstreamFailed(NO_SOUND)
@@ -64,7 +63,7 @@ class EdgeSpeech:
         from aiohttp import ClientTimeout
 
         endpoint = self._settings.endpoint or edge_tts.constants.WSS_URL
-        # The address has no parameter; edge-tts appends `&name=value` to it.
+        # edge-tts appends `&name=value` to it.
         edge_tts.communicate.WSS_URL = endpoint if "?" in endpoint else f"{endpoint}?"  # type: ignore[attr-defined]
         communicate = edge_tts.communicate.Communicate(
             request.text, request.voice, rate=request.rate, volume=request.volume, pitch=request.pitch
@@ -92,37 +91,57 @@ def _check_no_turn_was_cut(communicate: "Communicate", received: int, *, ended: 
         raise UpstreamFailed("the speech cloud closed the connection in the middle of the recording")
 
 
-async def _next(messages: "AsyncGenerator[TTSChunk, None]", deadline: float) -> "TTSChunk | None":
-    """The next message, None after the last; UpstreamTimeout at `deadline` (event loop's clock)."""
-    step = asyncio.create_task(_step(messages))
-    step.add_done_callback(_retrieve)
-    loop = asyncio.get_running_loop()
-    try:
-        await asyncio.wait({step}, timeout=deadline - loop.time())
-    finally:
-        if not step.done():
-            # The first cancellation makes aiohttp say goodbye, the second makes it stop waiting for the answer.
-            step.cancel()
-            loop.call_later(CLOSE_SECONDS, step.cancel)
-    if step.done():
-        return step.result()
-    raise UpstreamTimeout("the speech cloud sent no sound in time")
+class _Messages:
+    """The messages of one recording, each with a limit of time, and a way out at any moment."""
+
+    def __init__(self, communicate: "Communicate") -> None:
+        self._messages = communicate.stream()
+        self._reading: asyncio.Task[TTSChunk | None] | None = None
+        self._ended = False
+
+    async def next(self, deadline: float) -> "TTSChunk | None":
+        """The next message, None after the last; UpstreamTimeout at `deadline` (event loop's clock)."""
+        self._reading = _background(self._step())
+        await asyncio.wait({self._reading}, timeout=deadline - asyncio.get_running_loop().time())
+        if self._reading.done():
+            return self._reading.result()
+        raise UpstreamTimeout("the speech cloud sent no sound in time")
+
+    def close(self) -> None:
+        """Let go of the cloud without waiting for it.
+
+        `aclose` of the generator would not do: edge-tts nests two, and the inner one, which owns the connection,
+        would be left to the garbage collector, and then wait 10 s for a silent peer to say goodbye. A cancellation
+        where the inner one waits for more closes the connection at once; what has arrived already is read before.
+        """
+        if self._ended:
+            return
+        if self._reading and not self._reading.done():
+            self._reading.cancel()
+        else:
+            asyncio.get_running_loop().call_soon(_background(self._read_on()).cancel)
+
+    async def _step(self) -> "TTSChunk | None":
+        try:
+            return await anext(self._messages)
+        except StopAsyncIteration:
+            self._ended = True
+            return None
+        except Exception as error:
+            self._ended = True
+            # All of them: on an answer that breaks the protocol edge-tts raises whatever its parsing trips over.
+            raise _upstream_error(error) from error
+
+    async def _read_on(self) -> None:
+        while await self._step() is not None:
+            pass
 
 
-async def _step(messages: "AsyncGenerator[TTSChunk, None]") -> "TTSChunk | None":
-    try:
-        return await anext(messages)
-    except StopAsyncIteration:
-        return None
-    except Exception as error:
-        # All of them: on an answer that breaks the protocol edge-tts raises whatever its parsing trips over.
-        raise _upstream_error(error) from error
-
-
-def _retrieve(step: "asyncio.Task[TTSChunk | None]") -> None:
-    """Mark the outcome as seen, or asyncio logs the error of a step that nobody waits for any more."""
-    if not step.cancelled():
-        step.exception()
+def _background(work: Coroutine[Any, Any, T]) -> "asyncio.Task[T]":
+    """A task whose error counts as seen: nobody may be waiting for it any more."""
+    task = asyncio.create_task(work)
+    task.add_done_callback(lambda done: None if done.cancelled() else done.exception())
+    return task
 
 
 def _upstream_error(error: Exception) -> FactoryError:

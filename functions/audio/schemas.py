@@ -20,7 +20,7 @@ class SignedAmount:
     most: int
 
     def __call__(self, value: str) -> str:
-        match = re.fullmatch(rf"([+-][0-9]{{1,4}}){self.unit}", value, re.ASCII)
+        match = re.fullmatch(rf"([+-]\d{{1,4}}){self.unit}", value, re.ASCII)
         if match is None or not self.least <= int(match[1]) <= self.most:
             raise ValueError(
                 f"must be a sign, digits and {self.unit}, "

@@ -7,9 +7,11 @@ import asyncio
 import codecs
 import ctypes
 import time
+from collections import deque
 from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import lru_cache
 from threading import Event
 from typing import Any, Literal, TypeVar
 
@@ -25,6 +27,11 @@ BATCH_TOKENS = 512
 TOP_K, TOP_P, MIN_P = 40, 0.95, 0.05
 RANDOM_SEED = 0xFFFFFFFF
 DECODE_ABORTED = 2
+# ggml.h, enum ggml_log_level.
+LOG_LEVEL_ERROR = 4
+
+# llama.cpp holds a bare pointer to its log callback for as long as the process lives.
+_kept_callbacks: list[object] = []
 
 
 @dataclass(frozen=True)
@@ -160,11 +167,10 @@ class _Context:
 
         self._c: Any = llama_cpp
         self._cancelled = Event()
-        # ctypes keeps no reference to a callback: without these attributes it would be freed under llama.cpp.
+        # ctypes keeps no reference to a callback: without this attribute it would be freed under llama.cpp.
         self._abort_callback = llama_cpp.ggml_abort_callback(lambda _: self._cancelled.is_set())
-        messages: list[str] = []
-        self._log_callback = llama_cpp.llama_log_callback(lambda level, text, _: _collect_error(messages, level, text))
-        llama_cpp.llama_log_set(self._log_callback, ctypes.c_void_p(0))
+        messages = _error_messages()
+        messages.clear()
         llama_cpp.llama_backend_init()
 
         model_params = llama_cpp.llama_model_default_params()
@@ -172,7 +178,7 @@ class _Context:
         model_params.use_extra_bufts = False
         self._model = llama_cpp.llama_model_load_from_file(str(settings.model_path).encode(), model_params)
         if self._model is None:
-            reason = messages[0] if messages else "no reason given"
+            reason = "; ".join(messages) or "no reason given"
             raise ModelLoadFailed(f"llama.cpp could not load {settings.model_path}: {reason}")
         params = llama_cpp.llama_context_default_params()
         params.n_ctx = settings.context_tokens
@@ -181,7 +187,8 @@ class _Context:
         params.abort_callback = self._abort_callback
         self._context = llama_cpp.llama_init_from_model(self._model, params)
         if self._context is None:
-            reason = messages[-1] if messages else "no reason given"
+            llama_cpp.llama_model_free(self._model)
+            reason = "; ".join(messages) or "no reason given"
             raise ModelLoadFailed(f"llama.cpp could not make a context of {settings.context_tokens} tokens: {reason}")
         self._memory = llama_cpp.llama_get_memory(self._context)
         self._vocab = llama_cpp.llama_model_get_vocab(self._model)
@@ -253,11 +260,21 @@ class _Sampler:
         self._c.llama_sampler_free(self._chain)
 
 
-def _collect_error(messages: list[str], level: int, text: bytes) -> None:
-    error_level = 3
-    if level == error_level:
-        messages.append(text.decode("utf-8", "replace").strip())
-        del messages[:-8]
+@lru_cache(maxsize=1)
+def _error_messages() -> deque[str]:
+    """The latest errors that llama.cpp logged; the rest of its log is dropped."""
+    import llama_cpp
+
+    messages: deque[str] = deque(maxlen=3)
+
+    def log(level: int, text: bytes, _: object) -> None:
+        if level == LOG_LEVEL_ERROR:
+            messages.append(text.decode("utf-8", "replace").strip())
+
+    callback = llama_cpp.llama_log_callback(log)
+    _kept_callbacks.append(callback)
+    llama_cpp.llama_log_set(callback, ctypes.c_void_p(0))
+    return messages
 
 
 def load(_: Report) -> LlamaEngine:

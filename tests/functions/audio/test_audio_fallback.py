@@ -39,7 +39,7 @@ def test_espeak_ng_speaks_when_the_cloud_cannot(client: httpx.Client, cloud: Spe
     assert response.headers["x-audio-voice"] == "espeak-ng:en-us"
     # About 175 words a minute.
     assert 2.5 < mp3(response.content).info.length < 7
-    assert response.elapsed.total_seconds() < 2
+    assert response.elapsed.total_seconds() < 5
 
 
 def test_espeak_ng_speaks_when_nothing_listens(client: httpx.Client, cloud: SpeechCloud) -> None:
@@ -77,7 +77,7 @@ def test_without_the_fallback_silence_is_a_504_in_time(
     cloud.behaviour = behaviour
     response = client.post("/audio", json={"text": TEXT})
     assert problem(response)["status"] == 504
-    assert response.elapsed.total_seconds() < 2
+    assert response.elapsed.total_seconds() < 5
 
 
 def test_a_passing_failure_is_tried_again_unnoticed(client: httpx.Client, cloud: SpeechCloud) -> None:
@@ -182,4 +182,4 @@ def test_a_recording_that_nobody_wants_any_more_is_not_finished() -> None:
         await _spoken()
         return loop.time() - begun
 
-    assert asyncio.run(next_one_begins()) < 1.5
+    assert asyncio.run(next_one_begins()) < 2.5

@@ -1,0 +1,62 @@
+"""What the README shows is what happens: its curl commands, their outputs and the snippet for Space A."""
+
+import asyncio
+import json
+import re
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+from mutagen.mp3 import MP3
+
+from tests.conftest import ROOT, Runner
+
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+# Each block of shell commands, with the JSON block that follows it at once.
+COMMANDS = re.findall(r"```bash\n(curl .*?)```(?:\n\n```json\n(.*?)```)?", README, re.DOTALL)
+# These differ from run to run and from machine to machine.
+TIMES = {"inference_time_ms", "uptime_seconds"}
+
+
+def comparable(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: comparable(item) for name, item in value.items() if name not in TIMES}
+    if isinstance(value, list):
+        return [comparable(item) for item in value]
+    return pytest.approx(value, abs=0.01) if isinstance(value, float) else value
+
+
+def test_the_readme_has_a_command_for_each_of_the_four_calls() -> None:
+    assert [re.search(r"7860(/\w+)", command)[1] for command, _ in COMMANDS] == [  # type: ignore[index]
+        "/summarize",
+        "/extract",
+        "/audio",
+        "/health",
+    ]
+
+
+@pytest.mark.parametrize(("command", "shown"), COMMANDS, ids=["summarize", "extract", "audio", "health"])
+def test_a_command_of_the_readme_does_what_it_shows(command: str, shown: str, runner: Runner, tmp_path: Path) -> None:
+    local = command.replace("http://localhost:7860", runner.url)
+    ran = subprocess.run(["bash", "-ec", local], cwd=tmp_path, capture_output=True, text=True, check=True)
+    if shown:
+        assert json.loads(ran.stdout) == comparable(json.loads(shown))
+    else:
+        sound = MP3(tmp_path / "audio.mp3").info
+        assert 0.3 < sound.length < 5
+
+
+def test_the_snippet_for_space_a_works_as_it_stands(runner: Runner) -> None:
+    (snippet,) = re.findall(r"```python\n(import httpx.*?)```", README, re.DOTALL)
+    assert "https://YOUR_USERNAME-segmento-factory.hf.space" in snippet
+    space_a: dict[str, Any] = {}
+    exec(snippet.replace("https://YOUR_USERNAME-segmento-factory.hf.space", runner.url), space_a)
+    article = "Apple Inc. announced that Tim Cook will visit Paris. He will stay for two days. It is his first visit."
+    summary = asyncio.run(space_a["get_ai_summary"](article))
+    assert article.startswith(summary["summary"])
+    assert {"summary", "model", "inference_time_ms"} <= set(summary)
+    entities = asyncio.run(space_a["extract_entities"](article))["entities"]
+    assert {"text": "Tim Cook", "label": "Person"}.items() <= next(
+        e for e in entities if e["text"] == "Tim Cook"
+    ).items()

@@ -1,0 +1,43 @@
+"""`python local_runner.py` as an operator uses it."""
+
+import signal
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import httpx
+
+from tests.conftest import ROOT, Runner, run_service
+
+
+def test_it_says_where_it_is_and_where_the_documentation_is(runner: Runner) -> None:
+    first_line = runner.log_text().splitlines()[0]
+    assert runner.url in first_line
+    assert f"{runner.url}/docs" in first_line
+    assert "embedded" in first_line
+
+
+def test_help_lists_its_options() -> None:
+    command = [sys.executable, str(ROOT / "local_runner.py"), "--help"]
+    printed = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    assert all(option in printed for option in ("--host", "--port", "--profile", "--reload"))
+
+
+def test_a_port_in_use_is_said_in_a_line_and_ends_the_start() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        command = [sys.executable, str(ROOT / "local_runner.py"), "--host", "127.0.0.1", "--port", port]
+        ended = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    assert ended.returncode == 1
+    assert "already in use" in ended.stderr
+    assert f"cannot listen on 127.0.0.1:{port}" in ended.stderr
+    assert "Traceback" not in ended.stderr
+
+
+def test_it_works_from_any_folder_and_ends_cleanly_when_told_to(tmp_path: Path) -> None:
+    with run_service(tmp_path / "log.txt") as runner:
+        assert httpx.get(f"{runner.url}/docs").status_code == 200
+        runner.process.send_signal(signal.SIGTERM)
+        assert runner.process.wait(15) in (0, -signal.SIGTERM)
+        assert "Traceback" not in runner.log_text()
