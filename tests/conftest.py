@@ -14,6 +14,7 @@ import pytest
 
 from common.lazy import models
 from common.settings import PREFIX, get_settings
+from tests.doubles.speech_cloud import SpeechCloud
 
 ROOT = Path(__file__).resolve().parent.parent
 START_SECONDS = 60.0
@@ -105,7 +106,15 @@ def _answers(url: str) -> bool:
 
 
 @pytest.fixture(scope="session")
-def runner(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Runner]:
+def speech_cloud() -> Iterator[SpeechCloud]:
+    """A speech cloud on the loopback that always speaks: no test asks the real one."""
+    with SpeechCloud() as cloud:
+        yield cloud
+
+
+@pytest.fixture(scope="session")
+def runner(tmp_path_factory: pytest.TempPathFactory, speech_cloud: SpeechCloud) -> Iterator[Runner]:
     """One service for every test that needs a live one and changes none of its settings."""
-    with run_service(tmp_path_factory.mktemp("runner") / "log.txt") as running:
+    log = tmp_path_factory.mktemp("runner") / "log.txt"
+    with run_service(log, AUDIO__ENDPOINT=speech_cloud.url) as running:
         yield running

@@ -3,10 +3,10 @@
 from contextlib import AsyncExitStack
 
 from fastapi import APIRouter, Request
-from mangum import Mangum
+from fastapi.responses import StreamingResponse
 
 from common.admission import Admission, Limits
-from common.app import cancelled_on_disconnect, create_app
+from common.app import cancelled_on_disconnect, create_app, create_handler
 from common.logs import trace
 from common.settings import get_settings
 from functions.audio import service
@@ -29,7 +29,7 @@ admission = Admission("audio", _limits)
 @router.post(
     "/audio",
     summary="Read a text aloud: an MP3, streamed while it is made",
-    response_class=RecordingResponse,
+    response_class=StreamingResponse,
     responses={
         200: {
             "description": "24 kHz mono MP3 from edge-tts; 22.05 kHz when espeak-ng had to stand in",
@@ -64,4 +64,4 @@ async def audio_voices() -> VoiceList:
 
 
 app = create_app(router, title="The Factory: audio")
-handler = Mangum(app, lifespan="off")
+handler = create_handler(app)

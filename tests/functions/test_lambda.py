@@ -15,6 +15,8 @@ import functions.audio.handler
 import functions.extract.handler
 import functions.health.handler
 import functions.summarize.handler
+from tests.conftest import SettingsEnv
+from tests.doubles.speech_cloud import SpeechCloud
 
 EVENTS = Path(__file__).resolve().parent.parent / "events"
 HANDLERS = {
@@ -36,6 +38,11 @@ def main_thread_loop() -> Iterator[None]:
     loop.run_until_complete(loop.shutdown_default_executor())
     loop.close()
     asyncio.set_event_loop(None)
+
+
+@pytest.fixture(autouse=True)
+def loopback_cloud(settings_env: SettingsEnv, speech_cloud: SpeechCloud) -> None:
+    settings_env(AUDIO__ENDPOINT=speech_cloud.url)
 
 
 def event(kind: str, method: str, path: str, body: object) -> dict[str, Any]:
@@ -83,6 +90,7 @@ def test_audio_comes_as_base64_and_plays(kind: str) -> None:
     assert answer["statusCode"] == 200
     assert answer["isBase64Encoded"] is True
     assert answer["headers"]["content-type"] == "audio/mpeg"
+    assert answer["headers"]["x-audio-engine"] == "edge-tts"
     assert MP3(BytesIO(base64.b64decode(answer["body"]))).info.length > 0.3
 
 
@@ -113,7 +121,7 @@ def test_one_process_serves_many_invocations() -> None:
 
 
 @pytest.mark.usefixtures("fresh_models")
-def test_a_missing_model_is_a_503_with_its_reason(settings_env: Any) -> None:
+def test_a_missing_model_is_a_503_with_its_reason(settings_env: SettingsEnv) -> None:
     settings_env(PROFILE="lambda", SUMMARIZE__MODEL_PATH="/nowhere/model.gguf")
     answer = invoke("function_url", "POST", "/summarize", {"text": ARTICLE})
     assert answer["statusCode"] == 503

@@ -115,6 +115,16 @@ def test_voices_are_listed_with_their_stand_ins(client: httpx.Client) -> None:
     assert min(languages.count(language) for language in languages) >= 2
 
 
+def test_the_schema_tells_of_the_sound_and_the_fields(client: httpx.Client) -> None:
+    schema = client.get("/openapi.json").json()
+    answers = schema["paths"]["/audio"]["post"]["responses"]
+    assert list(answers["200"]["content"]) == ["audio/mpeg"]
+    assert set(answers["200"]["headers"]) == {"X-Audio-Engine", "X-Audio-Voice", "ETag"}
+    fields = schema["components"]["schemas"]["AudioRequest"]
+    assert set(fields["properties"]) == {"text", "voice", "rate", "volume", "pitch"}
+    assert fields["required"] == ["text"]
+
+
 def test_every_listed_voice_is_one_that_edge_tts_can_address() -> None:
     from edge_tts import Communicate
 
