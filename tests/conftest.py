@@ -1,5 +1,6 @@
 """Fixtures that every test may use: settings by variable, models in their first state, a live runner."""
 
+import asyncio
 import os
 import subprocess
 import sys
@@ -20,6 +21,16 @@ ROOT = Path(__file__).resolve().parent.parent
 START_SECONDS = 60.0
 
 SettingsEnv = Callable[..., None]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def no_loop_left_by_mangum() -> None:
+    """Mangum leaves an event loop on the thread that imports a handler; `asyncio.run` would lose it unclosed."""
+    try:
+        asyncio.get_event_loop().close()
+    except RuntimeError:
+        return
+    asyncio.set_event_loop(None)
 
 
 @pytest.fixture(autouse=True)

@@ -1,6 +1,5 @@
 """A real server on loopback with the real edge-tts client, which talks to a double of the speech cloud."""
 
-import asyncio
 import io
 import json
 import threading
@@ -38,16 +37,6 @@ def problem(response: httpx.Response) -> dict[str, object]:
     body = json.loads(response.content)
     assert body["status"] == response.status_code
     return body
-
-
-@pytest.fixture(scope="session", autouse=True)
-def no_loop_left_by_mangum() -> None:
-    """Mangum leaves an event loop on the thread that imports a handler; `asyncio.run` would lose it unclosed."""
-    try:
-        asyncio.get_event_loop().close()
-    except RuntimeError:
-        return
-    asyncio.set_event_loop(None)
 
 
 @pytest.fixture
