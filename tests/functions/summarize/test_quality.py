@@ -1,0 +1,61 @@
+"""The embedded model on generated articles that it never saw: is the summary the article's own opening?
+
+`python -m tests.functions.summarize.test_quality` prints the shares; tests/data/README.md says where the articles are from.
+"""
+
+import asyncio
+import json
+from pathlib import Path
+
+import pytest
+
+from functions.summarize import engine, service
+from functions.summarize.engine import LlamaEngine
+from functions.summarize.schemas import SummarizeRequest, SummarizeResponse
+
+ARTICLES = Path(__file__).resolve().parents[2] / "data" / "articles.jsonl"
+SENTENCE_ENDINGS = tuple(".!?…\"”’)")
+MAX_ARTICLE_TOKENS = 512
+TARGET_SHARE = 0.95
+
+
+def is_verbatim_opening(article: str, answer: SummarizeResponse) -> bool:
+    whole_sentences = answer.finish_reason == "stop" and answer.summary.endswith(SENTENCE_ENDINGS)
+    return bool(answer.summary) and article.startswith(answer.summary) and whole_sentences
+
+
+async def summaries(llama: LlamaEngine, temperature: float) -> list[tuple[str, SummarizeResponse]]:
+    answered = []
+    for line in ARTICLES.read_text(encoding="utf-8").splitlines():
+        article = json.loads(line)["text"]
+        request = SummarizeRequest(text=article, temperature=temperature, seed=1)
+        async for piece in service.summarize(request, llama, MAX_ARTICLE_TOKENS):
+            if isinstance(piece, SummarizeResponse):
+                answered.append((article, piece))
+    return answered
+
+
+def share(answered: list[tuple[str, SummarizeResponse]]) -> float:
+    return sum(is_verbatim_opening(*pair) for pair in answered) / len(answered)
+
+
+@pytest.mark.parametrize("temperature", [0.0, 0.7])
+def test_embedded_model_gives_the_opening_of_articles_it_never_saw(llama: LlamaEngine, temperature: float) -> None:
+    answered = asyncio.run(summaries(llama, temperature))
+    assert len(answered) >= 50
+    assert share(answered) >= TARGET_SHARE
+
+
+def main() -> None:
+    llama = engine.load(lambda _: None)
+    for temperature in (0.0, 0.7):
+        answered = asyncio.run(summaries(llama, temperature))
+        condensed = sum(answer.condensed for _, answer in answered)
+        print(f"temperature {temperature}: {share(answered):.1%} of {len(answered)} articles, {condensed} condensed")
+        for article, answer in answered:
+            if not is_verbatim_opening(article, answer):
+                print(f"  {answer.finish_reason}: {answer.summary!r}\n  for {article[:300]!r}")
+
+
+if __name__ == "__main__":
+    main()
