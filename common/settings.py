@@ -72,6 +72,7 @@ PROFILES: dict[Profile, dict[str, Any]] = {
             "model_name": "embedded-llama-lead",
             "context_tokens": 2048,
             "max_article_tokens": 512,
+            "threads": 1,
         },
         "extract": {"model_path": "models/embedded/gliner", "model_name": "embedded-gliner"},
     },

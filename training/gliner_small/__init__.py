@@ -1,0 +1,1 @@
+"""Training of the small embedded GLiNER, from generated text only."""
