@@ -1,6 +1,6 @@
 """The embedded model on generated articles that it never saw: is the summary the article's own opening?
 
-`python -m tests.functions.summarize.test_quality` prints the shares; tests/data/README.md says where the articles are from.
+`python -m tests.functions.summarize.test_quality` prints the shares; tests/data/README.md says what the articles are.
 """
 
 import asyncio
@@ -14,7 +14,7 @@ from functions.summarize.engine import LlamaEngine
 from functions.summarize.schemas import SummarizeRequest, SummarizeResponse
 
 ARTICLES = Path(__file__).resolve().parents[2] / "data" / "articles.jsonl"
-SENTENCE_ENDINGS = tuple(".!?…\"”’)")
+SENTENCE_ENDINGS = tuple('.!?…"”’)')
 MAX_ARTICLE_TOKENS = 512
 TARGET_SHARE = 0.95
 
