@@ -71,7 +71,7 @@ PROFILES: dict[Profile, dict[str, Any]] = {
             "model_path": "models/embedded/llama/embedded-llama-lead.gguf",
             "model_name": "embedded-llama-lead",
             "context_tokens": 2048,
-            "max_article_tokens": 512,
+            "max_article_tokens": 384,
             "threads": 1,
         },
         "extract": {"model_path": "models/embedded/gliner", "model_name": "embedded-gliner"},

@@ -9,13 +9,13 @@ from pathlib import Path
 
 import pytest
 
+from common.settings import get_settings
 from functions.summarize import engine, service
 from functions.summarize.engine import LlamaEngine
 from functions.summarize.schemas import SummarizeRequest, SummarizeResponse
 
 ARTICLES = Path(__file__).resolve().parents[2] / "data" / "articles.jsonl"
 SENTENCE_ENDINGS = tuple('.!?…"”’)')
-MAX_ARTICLE_TOKENS = 512
 TARGET_SHARE = 0.95
 
 
@@ -29,7 +29,7 @@ async def summaries(llama: LlamaEngine, temperature: float) -> list[tuple[str, S
     for line in ARTICLES.read_text(encoding="utf-8").splitlines():
         article = json.loads(line)["text"]
         request = SummarizeRequest(text=article, temperature=temperature, seed=1)
-        async for piece in service.summarize(request, llama, MAX_ARTICLE_TOKENS):
+        async for piece in service.summarize(request, llama, get_settings().summarize.max_article_tokens):
             if isinstance(piece, SummarizeResponse):
                 answered.append((article, piece))
     return answered
