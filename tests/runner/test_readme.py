@@ -15,13 +15,13 @@ from tests.conftest import ROOT, Runner
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 # Each block of shell commands, with the JSON block that follows it at once.
 COMMANDS = re.findall(r"```bash\n(curl .*?)```(?:\n\n```json\n(.*?)```)?", README, re.DOTALL)
-# These differ from run to run and from machine to machine.
-TIMES = {"inference_time_ms", "uptime_seconds"}
+# These differ from run to run, with the machine and with the request before.
+VARYING = {"inference_time_ms", "uptime_seconds", "cached_tokens"}
 
 
 def comparable(value: Any) -> Any:
     if isinstance(value, dict):
-        return {name: comparable(item) for name, item in value.items() if name not in TIMES}
+        return {name: comparable(item) for name, item in value.items() if name not in VARYING}
     if isinstance(value, list):
         return [comparable(item) for item in value]
     return pytest.approx(value, abs=0.01) if isinstance(value, float) else value

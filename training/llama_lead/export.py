@@ -83,7 +83,7 @@ def export(model: Llama, tokenizer: Tokenizer, target: Path, kind: str) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--run", type=Path, default=Path("build/llama-lead"), help="where train.py wrote")
-    parser.add_argument("--phase", default="polish", help="the phase of training whose weights to take")
+    parser.add_argument("--phase", default="settle", help="the phase of training whose weights to take")
     parser.add_argument("--target", type=Path, default=TARGET)
     parser.add_argument("--kind", choices=FILE_TYPES, default="f16")
     arguments = parser.parse_args()
