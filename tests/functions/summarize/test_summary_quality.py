@@ -1,6 +1,6 @@
 """The embedded model on generated articles that it never saw: is the summary the article's own opening?
 
-`python -m tests.functions.summarize.test_quality` prints the shares; tests/data/README.md says what the articles are.
+`python -m tests.functions.summarize.test_summary_quality` prints the shares; the articles: tests/data/README.md.
 """
 
 import asyncio

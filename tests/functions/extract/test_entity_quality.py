@@ -1,6 +1,6 @@
 """The embedded model on hand-written news sentences with real-world names (tests/data/README.md).
 
-`python -m tests.functions.extract.test_quality` prints the table.
+`python -m tests.functions.extract.test_entity_quality` prints the table.
 """
 
 import json
