@@ -86,8 +86,9 @@ class LazyModel(Generic[T]):
     async def ready(self, wait_seconds: float) -> T:
         """The loaded model, waited for at most `wait_seconds`; raises ModelNotReady with state and Retry-After."""
         future = self.start()
-        done, _ = await asyncio.wait([asyncio.wrap_future(_follow(future))], timeout=wait_seconds)
-        if done and not future.exception():
+        if not future.done():
+            await asyncio.wait([asyncio.wrap_future(_follow(future))], timeout=wait_seconds)
+        if future.done() and not future.exception():
             return future.result()
         raise self._not_ready()
 

@@ -21,6 +21,13 @@ if TYPE_CHECKING:
 
 # Attention takes memory with the square of a window's tokens; 384 words of news are some 500 of them.
 MAX_WINDOW_TOKENS = 1024
+# What this engine does as the `gliner` package does; a configuration that asks for anything else is refused.
+SUPPORTED = {
+    "span_mode": "markerV0",
+    "subtoken_pooling": "first",
+    "words_splitter_type": "whitespace",
+    "labels_encoder": None,
+}
 
 
 class Cancelled(Exception):
@@ -40,7 +47,7 @@ class GlinerConfig:
     def read(cls, path: Path) -> "GlinerConfig":
         """Raises ModelLoadFailed for a model that this engine would answer wrongly for."""
         raw: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        for key, supported in (("span_mode", "markerV0"), ("subtoken_pooling", "first"), ("labels_encoder", None)):
+        for key, supported in SUPPORTED.items():
             if raw.get(key, supported) != supported:
                 raise ModelLoadFailed(f"{path}: {key} {raw[key]!r} is not supported, only {supported!r}")
         return cls(raw["max_width"], raw["max_len"], raw.get("ent_token", "<<ENT>>"), raw.get("sep_token", "<<SEP>>"))
