@@ -30,7 +30,8 @@ RootedPath = Annotated[Path, AfterValidator(_from_root)]
 
 
 class Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", protected_namespaces=())
+    # Defaults are validated as well: that is what makes their paths absolute.
+    model_config = ConfigDict(extra="forbid", protected_namespaces=(), validate_default=True)
 
 
 class SummarizeSettings(Section):

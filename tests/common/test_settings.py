@@ -21,6 +21,7 @@ def test_space_profile_names_the_real_models(settings_env: SettingsEnv) -> None:
     settings_env(PROFILE="space")
     assert get_settings().summarize.model_name == "Llama-3-8B-Instruct-Q4_K_M"
     assert get_settings().extract.model_name == "GLiNER-small-v2.1"
+    assert get_settings().extract.model_path == ROOT / "models/gliner-small-v2.1"
 
 
 def test_dotenv_file_is_read_and_stands_behind_the_environment(
