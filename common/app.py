@@ -153,18 +153,19 @@ class BodyLimit:
             return
         limit = get_settings().max_body_bytes
         declared = Headers(scope=scope).get("content-length", "0")
+        too_large = declared.isdecimal() and int(declared) > limit
         body = bytearray()
         more = True
-        while more:
-            too_large = len(body) > limit or (declared.isdecimal() and int(declared) > limit)
-            if too_large:
-                await _refuse_body(PayloadTooLarge(f"body: may be at most {limit} bytes"), receive, send)
-                return
+        while more and not too_large:
             message = await receive()
             if message["type"] == "http.disconnect":
                 return
             body += message.get("body", b"")
-            more = message.get("more_body", False) or len(body) > limit
+            more = message.get("more_body", False)
+            too_large = len(body) > limit
+        if too_large:
+            await _refuse_body(PayloadTooLarge(f"body: may be at most {limit} bytes"), more, receive, send)
+            return
 
         replayed = False
 
@@ -178,11 +179,12 @@ class BodyLimit:
         await self.app(scope, replay, send)
 
 
-async def _refuse_body(error: PayloadTooLarge, receive: Receive, send: Send) -> None:
+async def _refuse_body(error: PayloadTooLarge, more: bool, receive: Receive, send: Send) -> None:
     response = _problem(error, {"Connection": "close"})
     await send({"type": "http.response.start", "status": error.status, "headers": response.raw_headers})
     await send({"type": "http.response.body", "body": response.body, "more_body": True})
-    await _discard(receive)
+    if more:
+        await _discard(receive)
     await send({"type": "http.response.body", "body": b""})
 
 

@@ -138,7 +138,10 @@ def cpu_threads(setting: int) -> int:
 
 def load_settings() -> Settings:
     """Read every source afresh; raises InvalidSettings."""
-    lines = [_unknown_line(name) for name in sorted(os.environ) if _is_unknown(name)]
+    ours = sorted(name for name in os.environ if name.upper().startswith(PREFIX))
+    known = _known() if ours else set()
+    # Below a known section pydantic reports the unknown name itself.
+    lines = [_unknown_line(name, known) for name in ours if name.upper().partition("__")[0] not in known]
     try:
         settings = Settings()
     except ValidationError as error:
@@ -214,15 +217,8 @@ def _known() -> set[str]:
     return names | {_variable((name,)) for name in Settings.model_fields}
 
 
-def _is_unknown(name: str) -> bool:
-    # Below a known section pydantic reports the unknown name itself.
-    known = _known()
-    section = name.upper().partition("__")[0]
-    return name.upper().startswith(PREFIX) and section not in known
-
-
-def _unknown_line(name: str) -> str:
-    guesses = difflib.get_close_matches(name.upper(), sorted(_known()), n=1)
+def _unknown_line(name: str, known: set[str]) -> str:
+    guesses = difflib.get_close_matches(name.upper(), sorted(known), n=1)
     return f"{name}: unknown setting" + (f"; did you mean {guesses[0]}?" if guesses else "")
 
 

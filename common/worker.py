@@ -10,6 +10,10 @@ from typing import TypeVar
 T = TypeVar("T")
 
 
+class Cancelled(Exception):
+    """Raised by work that found its event set: nobody waits for the result any more."""
+
+
 class Worker:
     """Runs one piece of work at a time on a thread of its own, which starts with the first."""
 

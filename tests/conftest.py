@@ -4,11 +4,13 @@ import asyncio
 import os
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -19,6 +21,7 @@ from tests.doubles.speech_cloud import SpeechCloud
 
 ROOT = Path(__file__).resolve().parent.parent
 START_SECONDS = 60.0
+WAIT_SECONDS = 10.0
 
 SettingsEnv = Callable[..., None]
 
@@ -64,6 +67,26 @@ def fresh_models() -> Iterator[None]:
     yield
     for model in models().values():
         model.reset()
+
+
+def wait_until(condition: Callable[[], bool], what: str, seconds: float = WAIT_SECONDS) -> None:
+    """Fails when `condition` does not come true within `seconds`."""
+    given_up_at = time.monotonic() + seconds
+    pause = threading.Event()
+    while not condition():
+        assert time.monotonic() < given_up_at, f"waited {seconds} s in vain: {what}"
+        pause.wait(0.005)
+
+
+def problem(response: httpx.Response) -> dict[str, Any]:
+    """The problem details of an answer, which are checked to be whole and to hold no stack trace."""
+    assert response.headers["content-type"] == "application/problem+json"
+    body: dict[str, Any] = response.json()
+    assert body["status"] == response.status_code
+    assert body["instance"] == response.headers["x-request-id"]
+    assert {"type", "title", "detail"} <= set(body)
+    assert "Traceback" not in response.text
+    return body
 
 
 @dataclass

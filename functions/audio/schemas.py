@@ -6,6 +6,7 @@ from typing import Annotated
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
+from common.text import without_nul
 from functions.audio.voices import DEFAULT_VOICE, VOICES, Gender, closest
 
 MAX_CHARACTERS = 20_000
@@ -38,8 +39,6 @@ PITCH = SignedAmount("Hz", -100, 100)
 
 
 def _speakable(text: str) -> str:
-    if "\0" in text:
-        raise ValueError("must not hold a NUL character")
     # Control characters and zero-width ones cannot be heard either.
     if not any(character.isprintable() and not character.isspace() for character in text):
         raise ValueError("must not be blank")
@@ -59,7 +58,9 @@ class AudioRequest(BaseModel):
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
-    text: Annotated[str, AfterValidator(_speakable)] = Field(max_length=MAX_CHARACTERS, examples=["Hello world"])
+    text: Annotated[str, AfterValidator(without_nul), AfterValidator(_speakable)] = Field(
+        max_length=MAX_CHARACTERS, examples=["Hello world"]
+    )
     voice: Annotated[str, AfterValidator(_listed)] = Field(DEFAULT_VOICE, description="one of GET /audio/voices")
     rate: Annotated[str, AfterValidator(RATE)] = Field("+0%", description="speed, -90% to +200%")
     volume: Annotated[str, AfterValidator(VOLUME)] = Field("+0%", description="-100% to +100%")

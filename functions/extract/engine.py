@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from common.errors import ModelLoadFailed
 from common.lazy import LazyModel, Report
 from common.settings import ExtractSettings, cpu_threads, get_settings
+from common.worker import Cancelled
 from functions.extract.decoding import Span
 from functions.extract.windows import Window, Word, split_windows
 
@@ -28,10 +29,6 @@ SUPPORTED = {
     "words_splitter_type": "whitespace",
     "labels_encoder": None,
 }
-
-
-class Cancelled(Exception):
-    """Raised between two batches when nobody waits for the answer any more."""
 
 
 @dataclass(frozen=True)
@@ -72,14 +69,15 @@ class GlinerEngine:
         return next((token for token in self._reserved if token in label), None)
 
     def windows(self, words: Sequence[Word]) -> list[Window]:
-        """How `words` are cut into windows; sub-word tokens are only counted where there can be too many."""
-        limits = {"max_words": self._config.max_len, "max_tokens": MAX_WINDOW_TOKENS, "overlap": self._overlap}
-        counts = [1] * len(words)
-        for index, encoding in enumerate(
-            self._tokenizer.encode_batch([word.text for word in words], add_special_tokens=False)
-        ):
-            counts[index] = max(1, len(encoding.ids))
-        return split_windows(words, counts, **limits)
+        """How `words` are cut into windows that this model can take."""
+        encodings = self._tokenizer.encode_batch([word.text for word in words], add_special_tokens=False)
+        return split_windows(
+            words,
+            [max(1, len(encoding.ids)) for encoding in encodings],
+            max_words=self._config.max_len,
+            max_tokens=MAX_WINDOW_TOKENS,
+            overlap=self._overlap,
+        )
 
     def spans(
         self,
@@ -89,7 +87,10 @@ class GlinerEngine:
         threshold: float,
         cancelled: threading.Event,
     ) -> Iterator[Span]:
-        """Every span of at most `max_width` words that scores over `threshold`, in words of the whole text."""
+        """Every span of at most `max_width` words that scores over `threshold`, in words of the whole text.
+
+        Raises Cancelled between two batches.
+        """
         for first in range(0, len(windows), self._batch_windows):
             if cancelled.is_set():
                 raise Cancelled

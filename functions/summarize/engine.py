@@ -18,7 +18,7 @@ from typing import Any, Literal, TypeVar
 from common.errors import ModelLoadFailed
 from common.lazy import LazyModel, Report
 from common.settings import SummarizeSettings, cpu_threads, get_settings
-from common.worker import Worker
+from common.worker import Cancelled, Worker
 
 T = TypeVar("T")
 
@@ -29,9 +29,6 @@ RANDOM_SEED = 0xFFFFFFFF
 DECODE_ABORTED = 2
 # ggml.h, enum ggml_log_level.
 LOG_LEVEL_ERROR = 4
-
-# llama.cpp holds a bare pointer to its log callback for as long as the process lives.
-_kept_callbacks: list[object] = []
 
 
 @dataclass(frozen=True)
@@ -57,10 +54,6 @@ class Completion:
 
 class DecodeFailed(Exception):
     """llama.cpp could not process a batch; the context is clean again for the next request."""
-
-
-class Cancelled(Exception):
-    """Raised on the model's thread when nobody waits for the answer any more."""
 
 
 class LlamaEngine:
@@ -169,7 +162,7 @@ class _Context:
         self._cancelled = Event()
         # ctypes keeps no reference to a callback: without this attribute it would be freed under llama.cpp.
         self._abort_callback = llama_cpp.ggml_abort_callback(lambda _: self._cancelled.is_set())
-        messages = _error_messages()
+        messages, _ = _error_log()
         messages.clear()
         llama_cpp.llama_backend_init()
 
@@ -261,8 +254,12 @@ class _Sampler:
 
 
 @lru_cache(maxsize=1)
-def _error_messages() -> deque[str]:
-    """The latest errors that llama.cpp logged; the rest of its log is dropped."""
+def _error_log() -> tuple[deque[str], object]:
+    """The latest errors that llama.cpp logged; the rest of its log is dropped.
+
+    With them comes the callback that collects them: llama.cpp holds a bare pointer to it as long as the process lives,
+    and the cache of this function is what keeps it.
+    """
     import llama_cpp
 
     messages: deque[str] = deque(maxlen=3)
@@ -272,9 +269,8 @@ def _error_messages() -> deque[str]:
             messages.append(text.decode("utf-8", "replace").strip())
 
     callback = llama_cpp.llama_log_callback(log)
-    _kept_callbacks.append(callback)
     llama_cpp.llama_log_set(callback, ctypes.c_void_p(0))
-    return messages
+    return messages, callback
 
 
 def load(_: Report) -> LlamaEngine:

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import random
 
+from functions.summarize.prompt import INSTRUCTION
+
 BEGIN, END, HEADER, HEADER_END, EOT = (
     "<|begin_of_text|>",
     "<|end_of_text|>",
@@ -17,7 +19,7 @@ BEGIN, END, HEADER, HEADER_END, EOT = (
 )
 SPECIAL_TOKENS = (BEGIN, END, HEADER, HEADER_END, EOT)
 
-SYSTEM = "You are a news editor. Summarize the article in a few plain sentences. Use only facts from the article."
+SYSTEM = INSTRUCTION
 WORD_LIMIT = "\n\nSummarize the article above in at most {words} words."
 
 OTHER_SYSTEMS = (

@@ -1,9 +1,7 @@
 """A real server on loopback with the real edge-tts client, which talks to a double of the speech cloud."""
 
 import io
-import json
 import threading
-import time
 from collections.abc import Callable, Iterator
 
 import httpx
@@ -12,31 +10,14 @@ import uvicorn
 from mutagen.mp3 import MP3
 
 from functions.audio.handler import app
+from tests.conftest import WAIT_SECONDS, wait_until
 from tests.doubles.speech_cloud import SpeechCloud
-
-WAIT_SECONDS = 10.0
 
 SetAudio = Callable[..., None]
 
 
-def wait_until(condition: Callable[[], bool], what: str) -> None:
-    """Fails when `condition` does not come true within a bound."""
-    given_up_at = time.monotonic() + WAIT_SECONDS
-    pause = threading.Event()
-    while not condition():
-        assert time.monotonic() < given_up_at, f"waited {WAIT_SECONDS} s in vain: {what}"
-        pause.wait(0.005)
-
-
 def mp3(recording: bytes) -> MP3:
     return MP3(io.BytesIO(recording))
-
-
-def problem(response: httpx.Response) -> dict[str, object]:
-    assert response.headers["content-type"] == "application/problem+json"
-    body = json.loads(response.content)
-    assert body["status"] == response.status_code
-    return body
 
 
 @pytest.fixture

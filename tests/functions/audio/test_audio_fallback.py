@@ -9,8 +9,9 @@ from functions.audio import espeak
 from functions.audio.espeak import EspeakSpeech, Utterance, utterance
 from functions.audio.schemas import AudioRequest
 from functions.audio.voices import VOICES
+from tests.conftest import problem
 from tests.doubles.speech_cloud import Behaviour, SpeechCloud
-from tests.functions.audio.conftest import SetAudio, mp3, problem
+from tests.functions.audio.conftest import SetAudio, mp3
 
 TEXT = "The committee met on Tuesday to talk about the new bridge over the river."
 FAILURES = [

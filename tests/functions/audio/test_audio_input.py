@@ -4,8 +4,8 @@ import httpx
 import pytest
 
 from functions.audio.schemas import AudioRequest
+from tests.conftest import problem
 from tests.doubles.speech_cloud import SpeechCloud
-from tests.functions.audio.conftest import problem
 
 BAD_VALUES = [
     ("text", ""),

@@ -12,8 +12,9 @@ from common.settings import AudioSettings
 from functions.audio.engine import EdgeSpeech
 from functions.audio.handler import handler
 from functions.audio.schemas import AudioRequest
+from tests.conftest import problem, wait_until
 from tests.doubles.speech_cloud import Behaviour, SpeechCloud, seconds_of
-from tests.functions.audio.conftest import SetAudio, mp3, problem, wait_until
+from tests.functions.audio.conftest import SetAudio, mp3
 
 TEXT = "The committee met on Tuesday to talk about the new bridge over the river. " * 3
 # More than the 4,096 bytes that edge-tts says in one turn.

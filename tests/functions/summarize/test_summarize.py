@@ -3,7 +3,7 @@
 import json
 import socket
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,7 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.conftest import Runner, run_service
+from tests.conftest import Runner, problem, run_service, wait_until
 
 OPENING = "The town of Lindholm opened a bridge on Monday. It took four years to build."
 ARTICLE = f"{OPENING} Cars may use it from next week. The old bridge will be torn down in spring. Many came."
@@ -89,8 +89,7 @@ def test_bad_field_is_named(runner: Runner, fields: str, names: str) -> None:
     body = f'{{"text": "hello", {fields}}}'
     response = httpx.post(f"{runner.url}/summarize", content=body, headers={"Content-Type": "application/json"})
     assert response.status_code == 422, response.text
-    assert response.headers["content-type"] == "application/problem+json"
-    assert [error["field"] for error in response.json()["errors"]] == [names]
+    assert [error["field"] for error in problem(response)["errors"]] == [names]
 
 
 def test_every_bad_field_is_named_at_once(runner: Runner) -> None:
@@ -133,13 +132,6 @@ def slow_runner(tmp_path: Path) -> Iterator[Runner]:
         yield runner
 
 
-def wait_for(condition: Callable[[], bool], seconds: float = 20) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
-
-
 @pytest.mark.parametrize("stream", [False, True])
 def test_a_client_that_leaves_frees_the_model_for_the_next(slow_runner: Runner, stream: bool) -> None:
     def status() -> int:
@@ -151,14 +143,14 @@ def test_a_client_that_leaves_frees_the_model_for_the_next(slow_runner: Runner, 
     head = f"POST /summarize HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: {len(body)}"
     with socket.create_connection((url.host, url.port)) as leaver:
         leaver.sendall(f"{head}\r\n\r\n".encode() + body)
-        wait_for(lambda: status() == 503)
+        wait_until(lambda: status() == 503, "the long article holds the model", seconds=20)
         full = post(slow_runner, text=ARTICLE)
         assert full.json()["type"] == "urn:problem-type:factory:queue-full"
         assert int(full.headers["retry-after"]) >= 1
         begun = time.monotonic()
         assert httpx.get(f"{slow_runner.url}/health").status_code == 200
         assert time.monotonic() - begun < 2
-    wait_for(lambda: status() == 200, seconds=5)
+    wait_until(lambda: status() == 200, "the model is free again", seconds=5)
     assert '"status": 499' in slow_runner.log_text()
 
 
