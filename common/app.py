@@ -95,6 +95,7 @@ async def cancelled_on_disconnect(request: Request) -> AsyncIterator[None]:
         if not gone:
             raise
         task.uncancel()
+        logs.trace().left = True
         raise ClientDisconnected("the client closed the connection") from None
     finally:
         watcher.cancel()
@@ -138,7 +139,9 @@ class RequestScope:
         finally:
             route = getattr(scope.get("route"), "path", "unmatched")
             total_ms = (time.monotonic() - begun) * 1000
-            logs.log_request(trace, method=scope["method"], route=route, status=status, total_ms=total_ms)
+            # A stream's status was sent before its client left.
+            shown = ClientDisconnected.status if trace.left else status
+            logs.log_request(trace, method=scope["method"], route=route, status=shown, total_ms=total_ms)
 
 
 class BodyLimit:

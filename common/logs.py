@@ -18,10 +18,11 @@ access = logging.getLogger("factory.access")
 
 @dataclass
 class Trace:
-    """What is known of one request so far; `phases` maps a phase's name to its milliseconds."""
+    """What is known of one request so far; `phases` maps a phase's name to its milliseconds, `left`: nobody waits."""
 
     request_id: str
     phases: dict[str, float] = field(default_factory=dict)
+    left: bool = False
 
     def add(self, phase: str, milliseconds: float) -> None:
         self.phases[phase] = self.phases.get(phase, 0.0) + milliseconds

@@ -27,6 +27,8 @@ def _from_root(path: Path) -> Path:
 
 # A relative path counts from the project's folder, wherever the service was started.
 RootedPath = Annotated[Path, AfterValidator(_from_root)]
+# `~` is the home folder of the user who runs the service.
+HomePath = Annotated[Path, AfterValidator(Path.expanduser), AfterValidator(_from_root)]
 
 
 class Section(BaseModel):
@@ -37,12 +39,27 @@ class Section(BaseModel):
 class SummarizeSettings(Section):
     model_path: RootedPath = Field(Path("models/Meta-Llama-3-8B-Instruct-Q4_K_M.gguf"), description="the GGUF file")
     model_name: str = Field("Llama-3-8B-Instruct-Q4_K_M", description="what answers call the model")
-    context_tokens: int = Field(4096, ge=512, le=131072, description="size of the model's context")
+    context_tokens: int = Field(4096, ge=512, le=131072, description="tokens that all requests at work have together")
     max_article_tokens: int | None = Field(
         None, ge=64, description="a longer article is condensed; unset: as long as the context allows"
     )
-    threads: int = Field(0, ge=0, le=512, description="0: every CPU this process may use")
+    overflow: Literal["condense", "map_reduce", "error"] = Field(
+        "condense", description="an article over its room: leave sentences out, summarise parts first, or answer 422"
+    )
+    lead_share: float = Field(0.3, ge=0, le=1, description="of a condensed article: what its opening may take")
+    deadline_seconds: float | None = Field(
+        None, gt=0, description="for requests without `Prefer: wait`; unset: none, but on Lambda the time that is left"
+    )
+    parallel: int = Field(4, ge=1, le=32, description="requests that are worked on at the same time")
+    slice_ms: int = Field(250, ge=20, le=10_000, description="how long a prompt may hold up someone who reads along")
     max_waiting: int = Field(16, ge=0, description="requests that may wait; one more is answered 503")
+    answer_cache_bytes: int = Field(8_388_608, ge=0, description="answers kept for temperature 0 or a seed; 0: none")
+    threads: int = Field(0, ge=0, le=512, description="0: every CPU this process may use, or fewer by measurement")
+    repack: bool | None = Field(None, description="lay the weights out anew at load; unset: by measurement")
+    micro_batch: int | None = Field(None, ge=16, le=512, description="rows of one pass; unset: by measurement")
+    flash_attention: bool | None = Field(None, description="unset: by measurement")
+    tuning_seconds: float = Field(20.0, ge=0, le=600, description="limit for that measurement; 0: never measure")
+    cache_folder: HomePath = Field(Path("~/.cache/segmento-factory"), description="where its outcome is kept")
 
 
 class ExtractSettings(Section):
@@ -73,12 +90,21 @@ PROFILES: dict[Profile, dict[str, Any]] = {
             "model_name": "embedded-llama-lead",
             "context_tokens": 2048,
             "max_article_tokens": 384,
+            # This model copies the opening and knows articles that go on as they began.
+            "lead_share": 1.0,
             "threads": 1,
         },
         "extract": {"model_path": "models/embedded/gliner", "model_name": "embedded-gliner"},
     },
-    "space": {"warm_up": True, "model_wait_seconds": 2.0},
-    "lambda": {"warm_up": False, "model_wait_seconds": 25.0, "log_style": "json"},
+    # The product's client gives up after 30 s.
+    "space": {"warm_up": True, "model_wait_seconds": 2.0, "summarize": {"deadline_seconds": 28.0}},
+    # Only /tmp can be written to; it lives as long as the function's instance, so measuring would be done each time.
+    "lambda": {
+        "warm_up": False,
+        "model_wait_seconds": 25.0,
+        "log_style": "json",
+        "summarize": {"tuning_seconds": 0.0, "cache_folder": "/tmp/segmento-factory"},
+    },
 }
 
 
@@ -94,7 +120,12 @@ class ProfileDefaults(PydanticBaseSettingsSource):
 
 class Settings(BaseSettings):
     model_config = SettingsConfigDict(
-        env_prefix=PREFIX, env_nested_delimiter="__", env_file=".env", extra="ignore", protected_namespaces=()
+        env_prefix=PREFIX,
+        env_nested_delimiter="__",
+        env_file=".env",
+        extra="ignore",
+        protected_namespaces=(),
+        env_parse_none_str="none",
     )
 
     profile: Profile = Field("embedded", description="which defaults to start from")

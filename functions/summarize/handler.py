@@ -1,25 +1,44 @@
 """POST /summarize, as one answer or as Server-Sent Events."""
 
+import asyncio
 import json
+import logging
+import time
 from collections.abc import AsyncGenerator, AsyncIterator
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import StreamingResponse
+from starlette.types import Receive
 
-from common.admission import Admission, Limits
 from common.app import cancelled_on_disconnect, create_app, create_handler
 from common.errors import ClientDisconnected, FactoryError
 from common.logs import trace
+from common.patience import deadline, preferred_wait
 from common.settings import get_settings
 from functions.summarize import service
-from functions.summarize.engine import LlamaEngine, model
+from functions.summarize.answers import Answers
+from functions.summarize.engine import model
 from functions.summarize.schemas import SummarizeRequest, SummarizeResponse
+from functions.summarize.service import Answer, Piece
+
+logger = logging.getLogger(__name__)
 
 EVENT_STREAM = "text/event-stream"
+# Proxies and clients close a connection on which nothing moves; a long article may take longer to read.
+HEARTBEAT_SECONDS = 5.0
 
 router = APIRouter(tags=["summarize"])
-admission = Admission("summarize", lambda: Limits(1, get_settings().summarize.max_waiting))
+answers = Answers()
+
+
+class EventStream(StreamingResponse):
+    """Server-Sent Events that watch for the client's leaving themselves, so that the log tells of it."""
+
+    media_type = EVENT_STREAM
+
+    async def listen_for_disconnect(self, receive: Receive) -> None:  # noqa: ARG002
+        await asyncio.Event().wait()
 
 
 @router.post(
@@ -28,47 +47,90 @@ admission = Admission("summarize", lambda: Limits(1, get_settings().summarize.ma
     response_model=SummarizeResponse,
     responses={200: {"content": {EVENT_STREAM: {}}}},
 )
-async def summarize(body: SummarizeRequest, request: Request) -> SummarizeResponse | Response:
-    streams = body.stream or EVENT_STREAM in request.headers.get("accept", "")
+async def summarize(body: SummarizeRequest, request: Request, response: Response) -> SummarizeResponse | Response:
+    begun = time.monotonic()
+    wait = preferred_wait(request)
+    until = deadline(request, get_settings().summarize.deadline_seconds)
+    if wait is not None:
+        response.headers["Preference-Applied"] = f"wait={wait}"
+    if EVENT_STREAM in request.headers.get("accept", ""):
+        body = body.model_copy(update={"stream": True})
     async with cancelled_on_disconnect(request):
-        engine = await model.ready(get_settings().model_wait_seconds)
-        answer = _answer(body, engine)
-        if streams:
-            # The first piece is awaited here, so that a full queue or a refused request has its own status.
-            return StreamingResponse(_events(request, await anext(answer), answer), media_type=EVENT_STREAM)
-        async with aclosing(answer):
-            async for piece in answer:
-                if isinstance(piece, SummarizeResponse):
-                    return piece
+        pieces = _pieces(body, wait, until)
+        # Until it is accepted, so that a full queue or a refused request has its own status.
+        await anext(pieces)
+        if body.stream:
+            return EventStream(_events(request, pieces, begun), headers=response.headers)
+        async with aclosing(pieces):
+            async for piece in pieces:
+                if isinstance(piece, Answer):
+                    return _finished(piece, begun)
     raise FactoryError("the model gave no answer")
 
 
-async def _answer(body: SummarizeRequest, engine: LlamaEngine) -> AsyncGenerator[str | SummarizeResponse]:
-    """The service's pieces, within a slot that is held until the last or until the generator is closed."""
-    async with admission.slot() as queued_ms:
-        trace().add("queue", queued_ms)
-        async with aclosing(service.summarize(body, engine, get_settings().summarize.max_article_tokens)) as pieces:
-            async for piece in pieces:
-                yield piece
+async def _pieces(body: SummarizeRequest, wait: int | None, until: float | None) -> AsyncGenerator[Piece]:
+    settings = get_settings()
+    patience = settings.model_wait_seconds
+    if until is not None:
+        patience = max(0.0, min(patience, until - time.monotonic()))
+    engine = await model.ready(patience)
+    run = answers.get(
+        body,
+        wait,
+        settings.summarize.answer_cache_bytes,
+        lambda: service.summarize(body, engine, settings.summarize, until),
+    )
+    async with aclosing(run):
+        async for piece in run:
+            yield piece
 
 
-async def _events(
-    request: Request, first: str | SummarizeResponse, rest: AsyncGenerator[str | SummarizeResponse]
-) -> AsyncIterator[str]:
-    async with aclosing(rest):
-        try:
-            async with cancelled_on_disconnect(request):
-                yield _event(first)
-                async for piece in rest:
-                    yield _event(piece)
-        except ClientDisconnected:
-            return
+async def _events(request: Request, pieces: AsyncGenerator[Piece], begun: float) -> AsyncIterator[str]:
+    """One event for each piece, and a comment now and then while there is none."""
+    next_piece: asyncio.Task[Piece | None] | None = None
+    try:
+        async with cancelled_on_disconnect(request):
+            while True:
+                next_piece = asyncio.create_task(_next(pieces))
+                while not next_piece.done():
+                    done, _ = await asyncio.wait([next_piece], timeout=HEARTBEAT_SECONDS)
+                    if not done:
+                        yield ": still at work\n\n"
+                if (piece := next_piece.result()) is None:
+                    return
+                yield _event(piece, begun)
+    except ClientDisconnected:
+        return
+    except Exception as error:
+        # The status is out already: the reason goes where the answer would have gone.
+        if not isinstance(error, FactoryError):
+            logger.exception("request %s failed", trace().request_id)
+            error = FactoryError("the service failed to answer; the log has the reason under this request id")
+        yield f"event: error\ndata: {json.dumps(error.problem(trace().request_id))}\n\n"
+    finally:
+        if next_piece is not None and not next_piece.done():
+            next_piece.cancel()
+            with suppress(asyncio.CancelledError):
+                await next_piece
+        await pieces.aclose()
 
 
-def _event(piece: str | SummarizeResponse) -> str:
-    if isinstance(piece, str):
-        return f"event: token\ndata: {json.dumps({'text': piece}, ensure_ascii=False)}\n\n"
-    return f"event: done\ndata: {piece.model_dump_json()}\n\n"
+async def _next(pieces: AsyncGenerator[Piece]) -> Piece | None:
+    return await anext(pieces, None)
+
+
+def _event(piece: Piece, begun: float) -> str:
+    if isinstance(piece, Answer):
+        return f"event: done\ndata: {_finished(piece, begun).model_dump_json()}\n\n"
+    assert isinstance(piece, str)
+    return f"event: token\ndata: {json.dumps({'text': piece}, ensure_ascii=False)}\n\n"
+
+
+def _finished(answer: Answer, begun: float) -> SummarizeResponse:
+    """The answer with the time that this request took, whoever it was made for first."""
+    for phase, milliseconds in answer.phases.items():
+        trace().add(phase, milliseconds)
+    return answer.response.model_copy(update={"inference_time_ms": round((time.monotonic() - begun) * 1000)})
 
 
 app = create_app(router, title="The Factory: summarize")

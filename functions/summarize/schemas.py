@@ -24,8 +24,9 @@ class SummarizeRequest(BaseModel):
 
 class Usage(BaseModel):
     prompt_tokens: int = Field(description="instruction and article")
-    cached_tokens: int = Field(description="of these, taken over from the request before")
+    cached_tokens: int = Field(description="of these, the opening that all prompts share: it is read once")
     completion_tokens: int
+    cached_answer: bool = Field(False, description="the whole answer was made for the same request before")
 
 
 class SummarizeResponse(BaseModel):
@@ -34,7 +35,9 @@ class SummarizeResponse(BaseModel):
     summary: str
     model: str
     inference_time_ms: int
-    finish_reason: Literal["stop", "length"] = Field(description="length: `max_tokens` ended it")
+    finish_reason: Literal["stop", "length", "deadline"] = Field(
+        description="length: `max_tokens` ended it; deadline: time did, after the last whole sentence"
+    )
     usage: Usage
-    condensed: bool = Field(description="the article was too long and the model saw only its opening sentences")
+    condensed: bool = Field(description="the article was too long for the room or the time: sentences were left out")
     input_tokens: int = Field(description="tokens of the whole article as it was sent")

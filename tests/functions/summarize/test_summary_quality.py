@@ -13,6 +13,7 @@ from common.settings import get_settings
 from functions.summarize import engine, service
 from functions.summarize.engine import LlamaEngine
 from functions.summarize.schemas import SummarizeRequest, SummarizeResponse
+from functions.summarize.service import Answer
 
 ARTICLES = Path(__file__).resolve().parents[2] / "data" / "articles.jsonl"
 SENTENCE_ENDINGS = tuple('.!?…"”’)')
@@ -29,9 +30,9 @@ async def summaries(llama: LlamaEngine, temperature: float) -> list[tuple[str, S
     for line in ARTICLES.read_text(encoding="utf-8").splitlines():
         article = json.loads(line)["text"]
         request = SummarizeRequest(text=article, temperature=temperature, seed=1)
-        async for piece in service.summarize(request, llama, get_settings().summarize.max_article_tokens):
-            if isinstance(piece, SummarizeResponse):
-                answered.append((article, piece))
+        async for piece in service.summarize(request, llama, get_settings().summarize):
+            if isinstance(piece, Answer):
+                answered.append((article, piece.response))
     return answered
 
 

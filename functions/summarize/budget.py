@@ -1,0 +1,188 @@
+"""What fits before a deadline: pure arithmetic over measured costs.
+
+The engine works in steps: one token for every sequence that decodes, and beside them a slice of the first prompt that
+is not read yet. `finish_times` plays these steps through for the requests that are there; `plan` finds the largest
+share of an article and of a summary that can be added without making anyone late.
+
+All times are seconds, counted from now.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+# Below these a summary is worth nothing; a request that cannot have them in time is refused.
+MIN_ARTICLE_TOKENS = 64
+MIN_OUTPUT_TOKENS = 32
+# When both are short of time, neither the article nor the summary gets less than this share of it.
+LEAST_SHARE = 0.4
+# The costs are averages; what is planned to the last second would be late half of the time.
+SAFETY = 0.93
+# Tokenising, condensing and sending.
+OVERHEAD_SECONDS = 0.2
+# A request that is late by this little is not held against a newcomer.
+TOLERANCE_SECONDS = 0.25
+SEARCH_STEPS = 12
+# Below this a remainder of tokens is rounding.
+NOTHING = 1e-6
+
+
+@dataclass(frozen=True)
+class Costs:
+    """Measured seconds: for a token of a prompt, alone and in a slice beside sequences that decode, and for a step of
+    1, 2, .. decoding sequences. `slice_tokens` is the size of such a slice."""
+
+    prefill: float
+    prefill_beside: float
+    decode: tuple[float, ...]
+    slice_tokens: int
+
+    def step(self, sequences: int) -> float:
+        return self.decode[min(sequences, len(self.decode)) - 1] if sequences else 0.0
+
+
+@dataclass(frozen=True)
+class Job:
+    """What is left of one request: tokens to read, tokens to write, and seconds until its deadline."""
+
+    prefill: int
+    output: int
+    deadline: float | None = None
+
+
+@dataclass(frozen=True)
+class Demand:
+    """What one request asks for; `frame` are the tokens of its prompt that are not the article's."""
+
+    article: int
+    output: int
+    frame: int
+    deadline: float | None = None
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Tokens of the article that will be read, and the most tokens of the summary."""
+
+    article: int
+    output: int
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """`retry_after` is when a request of this kind will fit; None: not even on an idle engine."""
+
+    retry_after: float | None
+    needed: float
+
+
+def finish_times(jobs: Sequence[Job], costs: Costs, parallel: int) -> list[float]:
+    """When each of `jobs` is answered, in order of arrival; `parallel` of them are worked on at a time."""
+    reading = [float(job.prefill) for job in jobs]
+    writing = [float(job.output) for job in jobs]
+    finished = [0.0] * len(jobs)
+    left = list(range(len(jobs)))
+    now = 0.0
+    while left:
+        active = left[:parallel]
+        first = next((index for index in active if reading[index] > NOTHING), None)
+        decoding = [index for index in active if reading[index] <= NOTHING]
+        step = costs.step(len(decoding))
+        if first is None:
+            steps = min(writing[index] for index in decoding)
+            read = 0.0
+        elif not decoding:
+            now += reading[first] * costs.prefill
+            reading[first] = 0.0
+            continue
+        else:
+            step += costs.slice_tokens * costs.prefill_beside
+            steps = min([reading[first] / costs.slice_tokens, *(writing[index] for index in decoding)])
+            read = steps * costs.slice_tokens
+        now += steps * step
+        if first is not None:
+            reading[first] = max(0.0, reading[first] - read)
+        for index in decoding:
+            writing[index] -= steps
+            if writing[index] <= NOTHING:
+                finished[index] = now
+                left.remove(index)
+    return [
+        time if job.deadline is None else min(time, max(job.deadline, 0.0))
+        for time, job in zip(finished, jobs, strict=True)
+    ]
+
+
+def plan(demand: Demand, jobs: Sequence[Job], costs: Costs, parallel: int) -> Plan | Refusal:
+    """The largest part of `demand` that fits beside `jobs` before its deadline and theirs."""
+    whole = Plan(demand.article, demand.output)
+    if demand.deadline is None or _fits(whole, demand, jobs, costs, parallel):
+        return whole
+    least = Plan(min(demand.article, MIN_ARTICLE_TOKENS), min(demand.output, MIN_OUTPUT_TOKENS))
+    if not _fits(least, demand, jobs, costs, parallel):
+        return _refusal(least, demand, jobs, costs, parallel)
+    # The time that is there for this request: the most that, shared out, keeps everyone in time.
+    best, low, high = least, 0.0, demand.deadline
+    for _ in range(SEARCH_STEPS):
+        seconds = (low + high) / 2
+        candidate = _share(seconds, demand, least, jobs, costs, parallel)
+        if _fits(candidate, demand, jobs, costs, parallel):
+            best, low = candidate, seconds
+        else:
+            high = seconds
+    return best
+
+
+def _share(seconds: float, demand: Demand, least: Plan, jobs: Sequence[Job], costs: Costs, parallel: int) -> Plan:
+    """`seconds` of the engine's time shared between article and summary."""
+    beside = min(len(jobs), parallel - 1)
+    per_token = costs.prefill_beside if beside else costs.prefill
+    per_output = costs.step(beside + 1)
+    seconds -= demand.frame * per_token
+    article, output = demand.article * per_token, demand.output * per_output
+    reading = min(article, max(LEAST_SHARE * seconds, seconds - output))
+    writing = min(output, max(LEAST_SHARE * seconds, seconds - reading))
+    reading = min(article, seconds - writing)
+    return Plan(
+        max(least.article, min(demand.article, int(reading / per_token))),
+        max(least.output, min(demand.output, int(writing / per_output))),
+    )
+
+
+def _fits(candidate: Plan, demand: Demand, jobs: Sequence[Job], costs: Costs, parallel: int) -> bool:
+    """Whether nobody is late who would not be late anyway."""
+    job = Job(candidate.article + demand.frame, candidate.output)
+    unbounded = [replace(other, deadline=None) for other in jobs]
+    without = finish_times(unbounded, costs, parallel)
+    *others, own = finish_times([*unbounded, job], costs, parallel)
+    assert demand.deadline is not None
+    if own > SAFETY * demand.deadline - OVERHEAD_SECONDS:
+        return False
+    return all(
+        other.deadline is None or after <= max(other.deadline, before) + TOLERANCE_SECONDS
+        for other, before, after in zip(jobs, without, others, strict=True)
+    )
+
+
+def _refusal(least: Plan, demand: Demand, jobs: Sequence[Job], costs: Costs, parallel: int) -> Refusal:
+    """When the least plan fits: right after one of the others is answered, or never."""
+    needed = finish_times([Job(least.article + demand.frame, least.output)], costs, parallel)[0]
+    needed = (needed + OVERHEAD_SECONDS) / SAFETY
+    if not _fits(least, demand, [], costs, parallel):
+        return Refusal(None, needed)
+    ends = finish_times(jobs, costs, parallel)
+    for end in sorted(ends):
+        if _fits(least, demand, _left_at(end, jobs, ends), costs, parallel):
+            return Refusal(end, needed)
+    return Refusal(max(ends, default=0.0), needed)
+
+
+def _left_at(end: float, jobs: Sequence[Job], ends: Sequence[float]) -> list[Job]:
+    """What is left of those that are not answered at `end`, taken as if each were worked on at an even pace."""
+    left = []
+    for job, finish in zip(jobs, ends, strict=True):
+        if finish <= end:
+            continue
+        share = (finish - end) / finish
+        deadline = None if job.deadline is None else job.deadline - end
+        left.append(Job(round(job.prefill * share), round(job.output * share), deadline))
+    return left

@@ -1,0 +1,279 @@
+"""A thin layer over llama.cpp's C API: one model, its vocabulary, and one context that several sequences share."""
+
+import ctypes
+import os
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from common.errors import ModelLoadFailed
+
+# Most rows of one batch.
+BATCH_ROWS = 512
+# The sequence that holds the opening which every prompt shares; requests have the numbers above it.
+SHARED_SEQUENCE = 0
+TOP_K, TOP_P, MIN_P = 40, 0.95, 0.05
+RANDOM_SEED = 0xFFFFFFFF
+DECODE_ABORTED = 2
+# ggml.h, enum ggml_log_level.
+LOG_LEVEL_ERROR = 4
+ARCHITECTURE = "llama"
+# The prompt is written with these; a model for which they are no tokens would read them as text.
+CONTROL_TOKENS = ("<|begin_of_text|>", "<|start_header_id|>", "<|end_header_id|>", "<|eot_id|>")
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """`seed` None draws a new one; `temperature` 0 takes the likeliest token."""
+
+    max_tokens: int
+    temperature: float
+    seed: int | None
+
+
+@dataclass(frozen=True)
+class Options:
+    """How llama.cpp computes on this host.
+
+    `repack` lays the weights out anew at load; `micro_batch` is the most rows of one pass through the model.
+    """
+
+    threads: int
+    repack: bool = False
+    micro_batch: int = BATCH_ROWS
+    flash_attention: bool = True
+
+
+@dataclass(frozen=True)
+class Row:
+    """One token of a batch; `output` asks for the logits behind it."""
+
+    token: int
+    position: int
+    sequence: int
+    output: bool
+
+
+class DecodeFailed(Exception):
+    """llama.cpp could not process a batch."""
+
+
+class DecodeAborted(Exception):
+    """`abort` was called while a batch was processed; some of its micro-batches may be in the cache."""
+
+
+class LlamaContext:
+    """Not thread-safe, but for `tokenize`, `piece` and `abort`, which any thread may call at any time."""
+
+    def __init__(self, path: Path, cells: int, sequences: int, options: Options) -> None:
+        """Load `path` with a cache of `cells` tokens for `sequences` sequences and the shared one.
+
+        Raises ModelLoadFailed.
+        """
+        self._c: Any = _library()
+        self._path, self._cells, self._sequences, self._options = path, cells, sequences, options
+        self._context: Any = None
+        self._pieces: dict[int, bytes] = {}
+        # llama.cpp asks between any two operations of the graph whether to stop. A callback in Python would have to
+        # take the interpreter's lock each time; strlen answers as well: 0 as long as the flag is an empty string.
+        self._flag = ctypes.create_string_buffer(b"", 2)
+        self._abort_callback = ctypes.cast(ctypes.CDLL(None).strlen, self._c.ggml_abort_callback)
+        messages, _ = _error_log()
+        messages.clear()
+        model_params = self._c.llama_model_default_params()
+        model_params.use_extra_bufts = options.repack
+        self._model = self._c.llama_model_load_from_file(str(path).encode(), model_params)
+        if self._model is None:
+            raise ModelLoadFailed(f"llama.cpp could not load {path}: {'; '.join(messages) or 'no reason given'}")
+        self._vocab = self._c.llama_model_get_vocab(self._model)
+        self._batch = self._c.llama_batch_init(BATCH_ROWS, 0, 1)
+        try:
+            self._check_prompt_format()
+            self.rebuild()
+        except ModelLoadFailed:
+            self.close()
+            raise
+
+    def rebuild(self) -> None:
+        """A new, empty context in place of the old one. Raises ModelLoadFailed."""
+        messages, _ = _error_log()
+        messages.clear()
+        if self._context is not None:
+            self._c.llama_free(self._context)
+        params = self._c.llama_context_default_params()
+        params.n_ctx = self._cells
+        params.n_batch = BATCH_ROWS
+        params.n_ubatch = self._options.micro_batch
+        params.n_seq_max = self._sequences + 1
+        # Every sequence ends a batch with one row at most; without this a buffer for 512 rows of logits is kept.
+        params.n_outputs_max = self._sequences + 1
+        params.n_threads = params.n_threads_batch = self._options.threads
+        params.flash_attn_type = (
+            self._c.LLAMA_FLASH_ATTN_TYPE_ENABLED
+            if self._options.flash_attention
+            else self._c.LLAMA_FLASH_ATTN_TYPE_DISABLED
+        )
+        # One cache for all: a sequence may be as long as what the others leave, and a shared opening is stored once.
+        params.kv_unified = True
+        params.abort_callback = self._abort_callback
+        params.abort_callback_data = ctypes.cast(self._flag, ctypes.c_void_p)
+        self._context = self._c.llama_init_from_model(self._model, params)
+        if self._context is None:
+            reason = "; ".join(messages) or "no reason given"
+            raise ModelLoadFailed(f"llama.cpp could not make a context of {self._cells} tokens: {reason}")
+        self._memory = self._c.llama_get_memory(self._context)
+        self.cells: int = self._c.llama_n_ctx(self._context)
+
+    def close(self) -> None:
+        """Give the memory back; nothing may be called after it."""
+        if self._context is not None:
+            self._c.llama_free(self._context)
+            self._context = None
+        if self._model is not None:
+            self._c.llama_batch_free(self._batch)
+            self._c.llama_model_free(self._model)
+            self._model = None
+
+    def tokenize(self, text: str, special: bool) -> list[int]:
+        """Tokens of `text` without a BOS; `special` reads `<|eot_id|>` and its like as the tokens they name."""
+        data = text.encode()
+        # A token is at least one byte, so there are never more tokens than bytes.
+        tokens = (self._c.llama_token * (len(data) + 1))()
+        count = self._c.llama_tokenize(self._vocab, data, len(data), tokens, len(tokens), False, special)
+        if count < 0:
+            raise DecodeFailed(f"llama_tokenize returned {count}")
+        return list(tokens[:count])
+
+    def piece(self, token: int) -> bytes:
+        """The bytes that `token` stands for; part of a character at times."""
+        known = self._pieces.get(token)
+        if known is None:
+            size = 64
+            while known is None:
+                buffer = ctypes.create_string_buffer(size)
+                count = self._c.llama_token_to_piece(self._vocab, token, buffer, size, 0, False)
+                known, size = (bytes(buffer.raw[:count]), size) if count >= 0 else (None, -count)
+            self._pieces[token] = known
+        return known
+
+    def is_end(self, token: int) -> bool:
+        return bool(self._c.llama_vocab_is_eog(self._vocab, token))
+
+    def decode(self, rows: Sequence[Row]) -> None:
+        """Process a batch. Raises DecodeAborted and DecodeFailed; the caller then forgets what the batch added."""
+        batch = self._batch
+        for index, row in enumerate(rows):
+            batch.token[index] = row.token
+            batch.pos[index] = row.position
+            batch.n_seq_id[index] = 1
+            batch.seq_id[index][0] = row.sequence
+            batch.logits[index] = row.output
+        batch.n_tokens = len(rows)
+        status = self._c.llama_decode(self._context, batch)
+        if status == DECODE_ABORTED:
+            raise DecodeAborted
+        if status != 0:
+            raise DecodeFailed(f"llama_decode returned {status}")
+
+    def abort(self) -> None:
+        """Stop the batch that is being processed, or the next one, until `allow` is called."""
+        self._flag[0] = b"\x01"
+
+    def allow(self) -> None:
+        self._flag[0] = b"\x00"
+
+    def share(self, sequence: int, length: int) -> None:
+        """Let `sequence` begin with the first `length` tokens of the shared one."""
+        self.forget(sequence)
+        self._c.llama_memory_seq_cp(self._memory, SHARED_SEQUENCE, sequence, 0, length)
+
+    def forget(self, sequence: int, position: int = 0) -> None:
+        """Free the cells of `sequence` from `position` on."""
+        self._c.llama_memory_seq_rm(self._memory, sequence, position, -1)
+
+    def length(self, sequence: int) -> int:
+        """Tokens of `sequence` that the cache holds."""
+        return int(self._c.llama_memory_seq_pos_max(self._memory, sequence)) + 1
+
+    def sampler(self, sampling: Sampling) -> "Sampler":
+        return Sampler(self._c, sampling)
+
+    def sample(self, sampler: "Sampler", row: int) -> int:
+        """The next token, drawn from the logits of row `row` of the last batch."""
+        return int(self._c.llama_sampler_sample(sampler.chain, self._context, row))
+
+    def _check_prompt_format(self) -> None:
+        buffer = ctypes.create_string_buffer(64)
+        self._c.llama_model_meta_val_str(self._model, b"general.architecture", buffer, len(buffer))
+        architecture = buffer.value.decode("utf-8", "replace")
+        if architecture != ARCHITECTURE:
+            raise ModelLoadFailed(f"{self._path} is a model of architecture {architecture!r}, not {ARCHITECTURE!r}")
+        if self._c.llama_model_chat_template(self._model, None) is None:
+            raise ModelLoadFailed(f"{self._path} has no chat template: an Instruct model is needed")
+        unknown = [name for name in CONTROL_TOKENS if len(self.tokenize(name, True)) != 1]
+        if unknown:
+            raise ModelLoadFailed(f"{self._path} has no Llama-3 vocabulary: {', '.join(unknown)} unknown")
+
+
+class Sampler:
+    """A chain of samplers for one sequence; it holds the state of its random numbers."""
+
+    def __init__(self, c: Any, sampling: Sampling) -> None:
+        self._c = c
+        self.chain = c.llama_sampler_chain_init(c.llama_sampler_chain_default_params())
+        if sampling.temperature == 0:
+            stages = [c.llama_sampler_init_greedy()]
+        else:
+            seed = RANDOM_SEED if sampling.seed is None else sampling.seed
+            stages = [
+                c.llama_sampler_init_top_k(TOP_K),
+                c.llama_sampler_init_top_p(TOP_P, 1),
+                c.llama_sampler_init_min_p(MIN_P, 1),
+                c.llama_sampler_init_temp(sampling.temperature),
+                c.llama_sampler_init_dist(seed),
+            ]
+        for stage in stages:
+            c.llama_sampler_chain_add(self.chain, stage)
+
+    def free(self) -> None:
+        if self.chain is not None:
+            self._c.llama_sampler_free(self.chain)
+            self.chain = None
+
+
+@lru_cache(maxsize=1)
+def _library() -> Any:
+    # A thread that waits for another at one of OpenMP's barriers spins by default, which takes the processor from the
+    # very thread it waits for when the machine is shared: decoding then slows down by far more than its share.
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+    import llama_cpp
+
+    llama_cpp.llama_backend_init()
+    return llama_cpp
+
+
+@lru_cache(maxsize=1)
+def _error_log() -> tuple[deque[str], object]:
+    """The latest errors that llama.cpp logged; the rest of its log is dropped.
+
+    With them comes the callback that collects them: llama.cpp holds a bare pointer to it as long as the process lives,
+    and the cache of this function is what keeps it.
+    """
+    c = _library()
+    messages: deque[str] = deque(maxlen=3)
+
+    def log(level: int, text: bytes, _: object) -> None:
+        if level == LOG_LEVEL_ERROR:
+            messages.append(text.decode("utf-8", "replace").strip())
+
+    callback = c.llama_log_callback(log)
+    c.llama_log_set(callback, ctypes.c_void_p(0))
+    return messages, callback
+
+
+def library_version() -> str:
+    """Version of the bindings, and so of the llama.cpp inside."""
+    return str(_library().__version__)

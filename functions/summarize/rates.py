@@ -1,0 +1,99 @@
+"""What the engine's steps cost on this host, as they are measured: moving averages by phase and by load."""
+
+from dataclasses import dataclass, field
+
+from functions.summarize.budget import Costs
+
+# Weight of the newest sample: a host that slows down is believed after a few steps.
+SMOOTHING = 0.15
+# A machine that was paused for a minute has not become slow: no sample counts for more than this many averages.
+OUTLIER = 4.0
+# llama.cpp multiplies blocks of this many rows: a pass of 16 rows costs little more than one of 8.
+ROW_BLOCK = 16
+# When nobody reads along, a step may take this long, and has at least this many rows: fewer are read less efficiently.
+BULK_SECONDS = 2.0
+BULK_ROWS = 64
+# Until it is measured: what each further sequence adds to a step of one.
+FURTHER_SEQUENCE = 0.6
+
+
+class Rates:
+    """Written by the engine's thread alone; the costs may be asked for from any."""
+
+    def __init__(self, parallel: int, slice_seconds: float) -> None:
+        self._slice_seconds = slice_seconds
+        self._latest = _Averages([None] * parallel)
+        self._best = _Averages([None] * parallel)
+
+    def observe(self, prompt_rows: int, sequences: int, streams: bool, seconds: float) -> None:
+        """One step took `seconds` with `prompt_rows` rows of prompts and one row of each of `sequences`."""
+        self._latest.observe(prompt_rows, sequences, streams, seconds)
+        self._best.keep_least(self._latest)
+
+    def costs(self, streams: bool) -> Costs:
+        """What steps cost lately; what was never measured is derived from what was. `streams`: someone reads along."""
+        return self._costs(self._latest, streams)
+
+    def best_costs(self, streams: bool) -> Costs:
+        """The least that they ever cost."""
+        return self._costs(self._best, streams)
+
+    def slice_rows(self, sequences: int, streams: bool) -> int:
+        """Rows of a prompt that are read in one step beside `sequences` decoding ones.
+
+        With someone reading along it is what fits the time of a slice; else as many as are read efficiently. The rows
+        of a step are a multiple of ROW_BLOCK together, the unit in which llama.cpp multiplies matrices.
+        """
+        per_row = self._latest.beside[streams] or self._latest.alone
+        if not per_row:
+            return ROW_BLOCK
+        seconds, least = (self._slice_seconds, ROW_BLOCK) if streams else (BULK_SECONDS, BULK_ROWS)
+        rows = int((seconds - self._latest.step(sequences)) / per_row) + sequences
+        return max(least, rows // ROW_BLOCK * ROW_BLOCK) - sequences
+
+    def _costs(self, averages: "_Averages", streams: bool) -> Costs:
+        alone = averages.alone or 0.0
+        decode = tuple(averages.step(count + 1) for count in range(len(averages.decode)))
+        return Costs(alone, averages.beside[streams] or alone, decode, self.slice_rows(1, streams))
+
+
+@dataclass
+class _Averages:
+    """Seconds: of a step of 1, 2, .. sequences, of a row of a prompt alone, and of one beside sequences that decode,
+    by whether someone reads along."""
+
+    decode: list[float | None]
+    alone: float | None = None
+    beside: dict[bool, float | None] = field(default_factory=lambda: {False: None, True: None})
+
+    def observe(self, prompt_rows: int, sequences: int, streams: bool, seconds: float) -> None:
+        if not sequences:
+            if prompt_rows >= ROW_BLOCK:
+                self.alone = _average(self.alone, seconds / prompt_rows)
+        elif not prompt_rows:
+            self.decode[sequences - 1] = _average(self.decode[sequences - 1], seconds)
+        else:
+            rest = max(seconds - self.step(sequences), 0.1 * seconds)
+            self.beside[streams] = _average(self.beside[streams], rest / prompt_rows)
+
+    def keep_least(self, other: "_Averages") -> None:
+        self.decode = [_least(*pair) for pair in zip(self.decode, other.decode, strict=True)]
+        self.alone = _least(self.alone, other.alone)
+        self.beside = {streams: _least(self.beside[streams], other.beside[streams]) for streams in self.beside}
+
+    def step(self, sequences: int) -> float:
+        """Seconds of a step of `sequences`, from the nearest number that was measured."""
+        measured = {count: seconds for count, seconds in enumerate(self.decode, 1) if seconds is not None}
+        if not measured:
+            return 0.0
+        nearest = min(measured, key=lambda count: abs(count - sequences))
+        share = (1 + FURTHER_SEQUENCE * (sequences - 1)) / (1 + FURTHER_SEQUENCE * (nearest - 1))
+        return measured[nearest] * share
+
+
+def _least(one: float | None, other: float | None) -> float | None:
+    return min((value for value in (one, other) if value is not None), default=None)
+
+
+def _average(old: float | None, new: float) -> float:
+    return new if old is None else old + SMOOTHING * (min(new, OUTLIER * old) - old)

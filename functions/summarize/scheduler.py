@@ -1,0 +1,398 @@
+"""Continuous batching: one thread owns the context and works on several requests at once, step by step.
+
+A step decodes one token for every sequence that has read its prompt and, in the same batch, reads a slice of the first
+prompt that is not read yet. Requests are served in order of arrival.
+
+    reserved ──> waiting ──> reading ──> writing ──> finished
+        └───────────┴───────────┴───────────┴──> cancelled, expired or failed
+"""
+
+import codecs
+import logging
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from common.errors import ModelLoadFailed
+from functions.summarize.budget import Job
+from functions.summarize.context import (
+    BATCH_ROWS,
+    SHARED_SEQUENCE,
+    DecodeAborted,
+    DecodeFailed,
+    LlamaContext,
+    Row,
+    Sampler,
+    Sampling,
+)
+from functions.summarize.rates import Rates
+
+logger = logging.getLogger(__name__)
+
+CALIBRATION_STEPS = 3
+
+FinishReason = Literal["stop", "length", "deadline"]
+
+
+@dataclass(frozen=True)
+class Completion:
+    """How a generation ended, with its counts (tokens) and times (milliseconds)."""
+
+    finish_reason: FinishReason
+    prompt_tokens: int
+    cached_tokens: int
+    completion_tokens: int
+    queue_ms: float
+    prefill_ms: float
+    decode_ms: float
+
+
+class DeadlineExpired(Exception):
+    """The deadline came before the first token."""
+
+
+Event = str | Completion | Exception
+Emit = Callable[[Event], None]
+
+
+class Ticket:
+    """A request's place: reserved first, so that whoever comes next is planned around it, then given its prompt."""
+
+    def __init__(self, prompt_tokens: int, output_tokens: int, deadline: float | None, streams: bool) -> None:
+        """`deadline` is a time of `time.monotonic`; `streams`: someone reads along, so gaps between tokens count."""
+        self.prompt_tokens = prompt_tokens
+        self.output_tokens = output_tokens
+        self.deadline = deadline
+        self.streams = streams
+        self.prompt: Sequence[int] | None = None
+        self.sampling = Sampling(output_tokens, 0.0, None)
+        self.emit: Emit = lambda _: None
+        self.sampler: Sampler | None = None
+        # A character may be spread over several tokens: what is not whole yet is held back.
+        self.decoder = codecs.getincrementaldecoder("utf-8")("replace")
+        self.slot: int | None = None
+        # Tokens in the cache, and those that have to get there: the prompt, and behind it what was written.
+        self.position = 0
+        self.tokens: list[int] = []
+        self.cached = 0
+        self.written = 0
+        self.cancelled = False
+        self.expired = False
+        self.submitted_at = self.started_at = self.read_at = 0.0
+
+    @property
+    def writing(self) -> bool:
+        """The prompt is read: one token is left to decode, the one drawn last."""
+        return self.slot is not None and self.written > 0 and self.position == len(self.tokens) - 1
+
+    def left(self, now: float, opening: int) -> Job:
+        """What is still to be done of it."""
+        deadline = None if self.deadline is None else self.deadline - now
+        prompt = self.prompt_tokens if self.slot is None else len(self.tokens) - self.position
+        reading = prompt - (opening if self.slot is None else 0)
+        return Job(0 if self.writing else max(0, reading), max(0, self.output_tokens - self.written), deadline)
+
+
+class Scheduler:
+    """The one thread that calls llama.cpp. Every method may be called from any thread."""
+
+    def __init__(self, context: LlamaContext, opening: Sequence[int], parallel: int, rates: Rates) -> None:
+        """`opening` are the tokens with which every prompt begins; they are read once, here."""
+        self.parallel = parallel
+        self.rates = rates
+        self._context = context
+        self._opening = list(opening)
+        self._changed = threading.Condition()
+        self._tickets: list[Ticket] = []
+        self._batch: list[Ticket] = []
+        # After an aborted step those that write come first: whoever comes and goes cannot keep them waiting.
+        self._owed = False
+        self._calibrate()
+        self._thread = threading.Thread(target=self._run, name="llama", daemon=True)
+        self._thread.start()
+
+    @property
+    def opening_tokens(self) -> int:
+        return len(self._opening)
+
+    def jobs(self) -> list[Job]:
+        """What is left of every request that has a place, in order of arrival."""
+        now = time.monotonic()
+        with self._changed:
+            return [ticket.left(now, len(self._opening)) for ticket in self._tickets]
+
+    def streams(self) -> bool:
+        with self._changed:
+            return any(ticket.streams for ticket in self._tickets)
+
+    def reserve(self, ticket: Ticket) -> None:
+        with self._changed:
+            self._tickets.append(ticket)
+
+    def submit(self, ticket: Ticket, prompt: Sequence[int], sampling: Sampling, emit: Emit) -> None:
+        """Start work on a reserved ticket. `emit` gets pieces of text and a Completion or an exception at last, on the
+        scheduler's thread."""
+        ticket.prompt, ticket.sampling, ticket.emit = prompt, sampling, emit
+        ticket.prompt_tokens, ticket.output_tokens = len(prompt), sampling.max_tokens
+        ticket.submitted_at = time.monotonic()
+        with self._changed:
+            self._changed.notify()
+
+    def cancel(self, ticket: Ticket, expired: bool = False) -> None:
+        """Take a ticket out, in the middle of a prefill if need be; its slot is free within a step."""
+        with self._changed:
+            if ticket not in self._tickets:
+                return
+            ticket.expired = ticket.expired or expired
+            ticket.cancelled = True
+            if ticket.prompt is None:
+                self._tickets.remove(ticket)
+            elif ticket in self._batch and not ticket.writing:
+                self._context.abort()
+            self._changed.notify()
+
+    def idle(self) -> bool:
+        """No request has a place, and the cache holds nothing but the shared opening."""
+        with self._changed:
+            slots = range(SHARED_SEQUENCE + 1, self.parallel + 1)
+            return not self._tickets and not any(self._context.length(slot) for slot in slots)
+
+    def _free_cells(self) -> int:
+        """Cells of the cache that no request at work holds or will need."""
+        return self._context.cells - len(self._opening) - sum(self._cells(ticket) for ticket in self._admitted())
+
+    def _cells(self, ticket: Ticket) -> int:
+        return len(ticket.prompt or ()) + ticket.sampling.max_tokens - len(self._opening)
+
+    def _admitted(self) -> list[Ticket]:
+        return [ticket for ticket in self._tickets if ticket.slot is not None]
+
+    def _read_opening(self) -> None:
+        self._context.allow()
+        self._context.forget(SHARED_SEQUENCE)
+        self._context.decode(
+            [Row(token, position, SHARED_SEQUENCE, False) for position, token in enumerate(self._opening)]
+        )
+
+    def _calibrate(self) -> None:
+        """Read the opening and draw a few tokens, so that the first request is planned with measured rates."""
+        # The first pass reads the weights from the disk; it says nothing about the others.
+        self._context.decode([Row(self._opening[0], 0, SHARED_SEQUENCE, False)])
+        begun = time.monotonic()
+        self._read_opening()
+        self.rates.observe(len(self._opening), 0, False, time.monotonic() - begun)
+        sequence = SHARED_SEQUENCE + 1
+        self._context.share(sequence, len(self._opening))
+        for position in range(len(self._opening), len(self._opening) + CALIBRATION_STEPS):
+            begun = time.monotonic()
+            self._context.decode([Row(self._opening[0], position, sequence, True)])
+            self.rates.observe(0, 1, False, time.monotonic() - begun)
+        self._context.forget(sequence)
+
+    def _run(self) -> None:
+        while True:
+            with self._changed:
+                self._drop_cancelled()
+                self._admit()
+                while not self._admitted():
+                    self._changed.wait()
+                    self._drop_cancelled()
+                    self._admit()
+                rows, self._batch = self._next_batch()
+            try:
+                self._step(rows, self._batch)
+            except Exception as error:
+                # Whatever it was: these requests are answered, the others and the thread go on.
+                logger.exception("a step of the engine failed")
+                self._fail(self._batch, error)
+                self._start_over()
+
+    def _drop_cancelled(self) -> None:
+        for ticket in [ticket for ticket in self._tickets if ticket.cancelled]:
+            if ticket.expired:
+                self._finish(ticket, self._at_deadline(ticket))
+            else:
+                self._release(ticket)
+
+    def _admit(self) -> None:
+        """Give free slots to those that wait, in order; the first that does not fit holds up the rest."""
+        slots = set(range(SHARED_SEQUENCE + 1, self.parallel + 1)) - {ticket.slot for ticket in self._tickets}
+        for ticket in self._tickets:
+            if ticket.slot is not None or ticket.prompt is None:
+                continue
+            if not slots or self._cells(ticket) > self._free_cells():
+                return
+            self._start(ticket, slots.pop())
+
+    def _start(self, ticket: Ticket, slot: int) -> None:
+        assert ticket.prompt is not None
+        ticket.slot = slot
+        ticket.started_at = time.monotonic()
+        ticket.sampler = self._context.sampler(ticket.sampling)
+        ticket.tokens = list(ticket.prompt)
+        ticket.cached = self._share_opening(ticket)
+
+    def _share_opening(self, ticket: Ticket) -> int:
+        """Let a ticket's slot begin with what its prompt and the opening have in common."""
+        assert ticket.slot is not None
+        # The last token is always decoded: the first draw needs its logits.
+        limit = min(len(self._opening), len(ticket.tokens) - 1)
+        ticket.position = next((i for i in range(limit) if self._opening[i] != ticket.tokens[i]), limit)
+        self._context.share(ticket.slot, ticket.position)
+        return ticket.position
+
+    def _next_batch(self) -> tuple[list[Row], list[Ticket]]:
+        """One row for each that writes, then a slice of the prompts that are left to read."""
+        self._context.allow()
+        admitted = self._admitted()
+        writing = [ticket for ticket in admitted if ticket.writing]
+        rows = [_rows(ticket, 1)[0] for ticket in writing]
+        batch = list(writing)
+        room = 0 if writing and self._owed else self._room(writing)
+        self._owed = False
+        for ticket in admitted:
+            if ticket.writing or room <= 0:
+                continue
+            added = _rows(ticket, room)
+            rows += added
+            room -= len(added)
+            batch.append(ticket)
+        return rows, batch
+
+    def _room(self, writing: Sequence[Ticket]) -> int:
+        if not writing:
+            return BATCH_ROWS
+        streams = any(ticket.streams for ticket in writing)
+        return min(BATCH_ROWS - len(writing), self.rates.slice_rows(len(writing), streams))
+
+    def _step(self, rows: list[Row], batch: list[Ticket]) -> None:
+        writing = [ticket for ticket in batch if ticket.writing]
+        begun = time.monotonic()
+        try:
+            self._context.decode(rows)
+        except DecodeAborted:
+            self._forget_batch(batch)
+            self._owed = True
+            return
+        except DecodeFailed as error:
+            self._one_by_one(batch, error)
+            return
+        streams = any(ticket.streams for ticket in writing)
+        self.rates.observe(len(rows) - len(writing), len(writing), streams, time.monotonic() - begun)
+        self._accept(rows, batch)
+
+    def _accept(self, rows: Sequence[Row], batch: Sequence[Ticket]) -> None:
+        """The batch is in the cache: move on, and draw a token for every row that asked for logits."""
+        by_slot = {ticket.slot: ticket for ticket in batch}
+        for index, row in enumerate(rows):
+            ticket = by_slot[row.sequence]
+            ticket.position = row.position + 1
+            if row.output and not ticket.cancelled:
+                assert ticket.sampler is not None
+                self._write(ticket, self._context.sample(ticket.sampler, index))
+
+    def _write(self, ticket: Ticket, token: int) -> None:
+        if not ticket.written:
+            ticket.read_at = time.monotonic()
+        if self._context.is_end(token):
+            self._finish(ticket, self._completion(ticket, "stop"))
+            return
+        ticket.tokens.append(token)
+        ticket.written += 1
+        if text := ticket.decoder.decode(self._context.piece(token)):
+            ticket.emit(text)
+        if ticket.written >= ticket.sampling.max_tokens:
+            self._finish(ticket, self._completion(ticket, "length"))
+        elif ticket.deadline is not None:
+            # One more token has to fit, with the slice of another's prompt that may come with it.
+            step = self.rates.costs(ticket.streams).step(len(self._admitted()))
+            if time.monotonic() + step > ticket.deadline:
+                self._finish(ticket, self._completion(ticket, "deadline"))
+
+    def _one_by_one(self, batch: list[Ticket], error: DecodeFailed) -> None:
+        """A batch failed: whose fault was it? Each alone again; who fails alone is answered so, the others go on."""
+        self._forget_batch(batch)
+        failed = []
+        for ticket in batch:
+            rows = _rows(ticket, BATCH_ROWS)
+            try:
+                self._context.decode(rows)
+            except DecodeAborted:
+                self._forget_batch([ticket])
+            except DecodeFailed:
+                failed.append(ticket)
+                self._forget_batch([ticket])
+            else:
+                self._accept(rows, [ticket])
+        logger.error("a batch failed (%s): %d of its %d requests fail alone", error, len(failed), len(batch))
+        self._fail(failed, error)
+        if len(failed) == len(batch):
+            self._start_over()
+
+    def _start_over(self) -> None:
+        """A new context: those who were under way read their prompts, and what they wrote, once more."""
+        try:
+            self._context.rebuild()
+            self._read_opening()
+        except (ModelLoadFailed, DecodeFailed) as error:
+            # Nothing can be decoded now. Who comes next fails as well, and so tries again.
+            logger.error("no new context: %s", error)
+            self._fail(self._admitted(), error)
+            return
+        with self._changed:
+            for ticket in self._admitted():
+                self._share_opening(ticket)
+
+    def _forget_batch(self, batch: Sequence[Ticket]) -> None:
+        """An aborted or failed batch may have left some of its micro-batches in the cache."""
+        for ticket in batch:
+            assert ticket.slot is not None
+            self._context.forget(ticket.slot, ticket.position)
+
+    def _at_deadline(self, ticket: Ticket) -> Event:
+        return self._completion(ticket, "deadline") if ticket.written else DeadlineExpired()
+
+    def _completion(self, ticket: Ticket, reason: FinishReason) -> Completion:
+        if rest := ticket.decoder.decode(b"", True):
+            ticket.emit(rest)
+        return Completion(
+            reason,
+            prompt_tokens=len(ticket.prompt or ()),
+            cached_tokens=ticket.cached,
+            completion_tokens=ticket.written,
+            queue_ms=(ticket.started_at - ticket.submitted_at) * 1000,
+            prefill_ms=(ticket.read_at - ticket.started_at) * 1000,
+            decode_ms=(time.monotonic() - ticket.read_at) * 1000,
+        )
+
+    def _fail(self, tickets: Sequence[Ticket], error: Exception) -> None:
+        for ticket in tickets:
+            self._finish(ticket, error)
+
+    def _finish(self, ticket: Ticket, event: Event) -> None:
+        self._release(ticket)
+        ticket.emit(event)
+
+    def _release(self, ticket: Ticket) -> None:
+        with self._changed:
+            if ticket in self._tickets:
+                self._tickets.remove(ticket)
+            if ticket.slot is not None:
+                self._context.forget(ticket.slot)
+                ticket.slot = None
+            if ticket.sampler is not None:
+                ticket.sampler.free()
+                ticket.sampler = None
+
+
+def _rows(ticket: Ticket, most: int) -> list[Row]:
+    """The next rows of a ticket; the last of all that it has asks for logits."""
+    assert ticket.slot is not None
+    end = min(len(ticket.tokens), ticket.position + most)
+    last = len(ticket.tokens) - 1
+    return [
+        Row(ticket.tokens[position], position, ticket.slot, position == last)
+        for position in range(ticket.position, end)
+    ]
