@@ -2,6 +2,8 @@
 # make test   the whole suite
 # make lint   ruff and mypy --strict; make format mends what ruff can
 # make lock   pin requirements/*.txt anew from pyproject.toml
+# make bench-summarize, bench-summarize-8b: /summarize beside other servers; see benchmarks/README.md
+# make soak-summarize: mixed traffic for MINUTES (60), with conditions on answers and memory
 
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
@@ -13,7 +15,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/pip --disable-pip-version-check --no-input
 export CMAKE_ARGS := -DLLAVA_BUILD=OFF -DCMAKE_PROJECT_llama.cpp_INCLUDE=$(CURDIR)/requirements/llama.cmake
 
-.PHONY: run test lint format lock clean
+.PHONY: run test lint format lock clean bench-summarize bench-summarize-8b soak-summarize
 
 run: $(VENV)/service.stamp
 	@exec $(BIN)/python local_runner.py
@@ -31,7 +33,7 @@ format: $(VENV)/dev.stamp
 	$(BIN)/ruff format .
 
 clean:
-	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache
+	rm -rf $(VENV) $(BENCH) .mypy_cache .pytest_cache .ruff_cache
 
 $(VENV)/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "the Factory needs Python 3.11 or newer")'
@@ -59,6 +61,33 @@ $(VENV)/dev.stamp: requirements/dev.txt $(VENV)/service.stamp
 	@$(PIP) install --quiet --no-deps --require-hashes -r requirements/dev.txt
 	@touch $@
 
+MINUTES ?= 60
+
+soak-summarize: $(VENV)/dev.stamp
+	$(BIN)/python -m benchmarks.summarize.soak --minutes $(MINUTES)
+
+# The peers of /summarize, in an environment of their own. Their llama.cpp is the wheel that pip kept of the service's own
+# build: without pip's cache it is compiled once more, with the same flags.
+BENCH := .venv-bench-summarize
+BENCH_MODELS := benchmarks/.cache/models
+
+bench-summarize: $(VENV)/dev.stamp $(BENCH)/peers.stamp $(BENCH_MODELS)/llama-1b.gguf
+	$(BIN)/python -m benchmarks.summarize.overhead --model $(BENCH_MODELS)/llama-1b.gguf
+	$(BIN)/python -m benchmarks.summarize.newsdesk --model $(BENCH_MODELS)/llama-1b.gguf
+
+bench-summarize-8b: $(VENV)/dev.stamp $(BENCH)/peers.stamp $(BENCH_MODELS)/llama-8b.gguf
+	$(BIN)/python -m benchmarks.summarize.deadline --model $(BENCH_MODELS)/llama-8b.gguf
+
+$(BENCH)/peers.stamp: requirements/bench-summarize.txt requirements/build.txt requirements/llama.cmake $(VENV)/llama.stamp
+	@test -x $(BENCH)/bin/python || $(PYTHON) -m venv $(BENCH)
+	@$(BENCH)/bin/pip --disable-pip-version-check --no-input install --quiet --require-hashes -r requirements/build.txt
+	@env -u SOURCE_DATE_EPOCH PATH="$(CURDIR)/$(BENCH)/bin:$$PATH" $(BENCH)/bin/pip --disable-pip-version-check \
+		--no-input install --quiet --no-deps --no-build-isolation --require-hashes -r requirements/bench-summarize.txt
+	@touch $@
+
+$(BENCH_MODELS)/llama-%.gguf: benchmarks/models/llama.py | $(BENCH)/peers.stamp
+	$(BENCH)/bin/python -m benchmarks.models.llama $* $@
+
 COMPILE := $(PYTHON) -m piptools compile --quiet --generate-hashes --strip-extras --allow-unsafe --no-header \
 	--no-emit-index-url --no-emit-find-links --no-emit-trusted-host --no-emit-options
 EXTRA := $(PYTHON) -c 'import sys, tomllib; \
@@ -71,4 +100,6 @@ lock:
 	$(COMPILE) --constraint requirements/service.txt --extra dev --output-file requirements/dev.txt pyproject.toml
 	$(EXTRA) build | $(COMPILE) --output-file requirements/build.txt -
 	$(EXTRA) reference | $(COMPILE) --output-file requirements/reference.txt -
+	$(EXTRA) bench-summarize | $(COMPILE) --constraint requirements/service.txt \
+		--output-file requirements/bench-summarize.txt -
 	sed -i "s/^\(torch==[0-9.]*\)+cpu/\1/" requirements/reference.txt

@@ -8,7 +8,7 @@ from fastapi import Request
 from common.errors import FieldError, InvalidInput
 
 # `wait` takes delta-seconds (RFC 7240, 4.3); other preferences of the header are none of ours.
-WAIT = re.compile(r"\s*wait\s*=\s*\"?([^\";,]*)\"?\s*(?:;.*)?", re.IGNORECASE)
+WAIT = re.compile(r"\s*wait\s*(?:=\s*\"?([^\";,]*)\"?\s*)?(?:;.*)?", re.IGNORECASE)
 MAX_SECONDS = 86_400
 # What an invocation needs after its work is done, to send the answer.
 LAMBDA_MARGIN_SECONDS = 1.0
@@ -19,7 +19,7 @@ def preferred_wait(request: Request) -> int | None:
     for header in request.headers.getlist("prefer"):
         for preference in header.split(","):
             if match := WAIT.fullmatch(preference):
-                return _seconds(match[1].strip())
+                return _seconds((match[1] or "").strip())
     return None
 
 

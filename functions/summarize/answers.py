@@ -41,16 +41,22 @@ class Answers:
         repeatable = request.temperature == 0 or request.seed is not None
         flight_key = key + bytes([request.stream])
         flight = self._flights.get(flight_key)
-        if flight is None:
+        if flight is None or flight.error:
             flight = self._flights[flight_key] = _Flight(produce)
             flight.task.add_done_callback(lambda _: self._forget(flight_key, flight))
-        async with aclosing(flight.listen()) as pieces:
-            async for piece in pieces:
-                yield piece
-                if isinstance(piece, Answer) and repeatable and not piece.passing:
-                    self._keep(key, piece, max_bytes)
-        if not flight.listeners:
-            self._forget(flight_key, flight)
+        flight.listeners += 1
+        try:
+            async with aclosing(flight.listen()) as pieces:
+                async for piece in pieces:
+                    if isinstance(piece, Answer) and repeatable and not piece.passing:
+                        self._keep(key, piece, max_bytes)
+                    yield piece
+        finally:
+            flight.listeners -= 1
+            if not flight.listeners:
+                # Before it is over: who comes now must not join a run that is being ended.
+                self._forget(flight_key, flight)
+                await flight.end()
 
     def _forget(self, key: bytes, flight: "_Flight") -> None:
         if self._flights.get(key) is flight:
@@ -74,31 +80,30 @@ class _Flight:
     def __init__(self, produce: Produce) -> None:
         self.listeners = 0
         self._pieces: list[Piece] = []
-        self._error: Exception | None = None
-        self._over = False
+        self.error: Exception | None = None
+        self.over = False
         self._news = asyncio.Event()
         self.task = asyncio.create_task(self._run(produce))
 
     async def listen(self) -> AsyncGenerator[Piece]:
-        self.listeners += 1
         heard = 0
-        try:
-            while True:
-                # Taken before looking: what comes after the look sets it.
-                news = self._news
-                while heard < len(self._pieces):
-                    heard += 1
-                    yield self._pieces[heard - 1]
-                if self._error is not None:
-                    raise self._error
-                if self._over:
-                    return
-                await news.wait()
-        finally:
-            self.listeners -= 1
-            if not self.listeners and not self._over:
-                self.task.cancel()
-                await asyncio.wait([self.task])
+        while True:
+            # Taken before looking: what comes after the look sets it.
+            news = self._news
+            while heard < len(self._pieces):
+                heard += 1
+                yield self._pieces[heard - 1]
+            if self.error is not None:
+                raise self.error
+            if self.over:
+                return
+            await news.wait()
+
+    async def end(self) -> None:
+        """Stop the run, if it is not over, and wait until it has stopped."""
+        if not self.over:
+            self.task.cancel()
+            await asyncio.wait([self.task])
 
     async def _run(self, produce: Produce) -> None:
         try:
@@ -107,9 +112,9 @@ class _Flight:
                     self._pieces.append(piece)
                     self._wake()
         except Exception as error:
-            self._error = error
+            self.error = error
         finally:
-            self._over = True
+            self.over = True
             self._wake()
 
     def _wake(self) -> None:

@@ -9,6 +9,7 @@ All times are seconds, counted from now.
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from math import ceil, inf
 
 # Below these a summary is worth nothing; a request that cannot have them in time is refused.
 MIN_ARTICLE_TOKENS = 64
@@ -20,7 +21,7 @@ SAFETY = 0.93
 # Tokenising, condensing and sending.
 OVERHEAD_SECONDS = 0.2
 # A request that is late by this little is not held against a newcomer.
-TOLERANCE_SECONDS = 0.25
+TOLERANCE_SECONDS = 0.05
 SEARCH_STEPS = 12
 # Below this a remainder of tokens is rounding.
 NOTHING = 1e-6
@@ -76,44 +77,62 @@ class Refusal:
 
 
 def finish_times(jobs: Sequence[Job], costs: Costs, parallel: int) -> list[float]:
-    """When each of `jobs` is answered, in order of arrival; `parallel` of them are worked on at a time."""
-    reading = [float(job.prefill) for job in jobs]
-    writing = [float(job.output) for job in jobs]
-    finished = [0.0] * len(jobs)
-    left = list(range(len(jobs)))
-    now = 0.0
-    while left:
-        active = left[:parallel]
-        first = next((index for index in active if reading[index] > NOTHING), None)
-        decoding = [index for index in active if reading[index] <= NOTHING]
-        step = costs.step(len(decoding))
-        if first is None:
-            steps = min(writing[index] for index in decoding)
-            read = 0.0
-        elif not decoding:
-            now += reading[first] * costs.prefill
-            reading[first] = 0.0
-            continue
-        else:
-            step += costs.slice_tokens * costs.prefill_beside
-            steps = min([reading[first] / costs.slice_tokens, *(writing[index] for index in decoding)])
-            read = steps * costs.slice_tokens
-        now += steps * step
-        if first is not None:
-            reading[first] = max(0.0, reading[first] - read)
-        for index in decoding:
-            writing[index] -= steps
-            if writing[index] <= NOTHING:
-                finished[index] = now
-                left.remove(index)
+    """When each of `jobs` is answered, in order of arrival; `parallel` of them are worked on at a time.
+
+    A job ends at its deadline at the latest.
+    """
+    times = _play(jobs, costs, parallel).finished
     return [
         time if job.deadline is None else min(time, max(job.deadline, 0.0))
-        for time, job in zip(finished, jobs, strict=True)
+        for time, job in zip(times, jobs, strict=True)
     ]
 
 
+@dataclass
+class _Played:
+    """When each job is finished, and the tokens that are left to read and to write."""
+
+    finished: list[float]
+    reading: list[float]
+    writing: list[float]
+
+
+def _play(jobs: Sequence[Job], costs: Costs, parallel: int, until: float = inf) -> _Played:
+    """Play the engine's steps through, as if there were no deadlines, up to the time `until`."""
+    played = _Played([inf] * len(jobs), [float(job.prefill) for job in jobs], [float(job.output) for job in jobs])
+    reading, writing = played.reading, played.writing
+    left = list(range(len(jobs)))
+    now = 0.0
+    while left and now < until:
+        active = left[:parallel]
+        first = next((index for index in active if reading[index] > NOTHING), None)
+        decoding = [index for index in active if reading[index] <= NOTHING]
+        seconds, rows = costs.step(len(decoding)), 0.0
+        if first is not None and decoding:
+            rows = float(costs.slice_tokens)
+            seconds += rows * costs.prefill_beside
+        elif first is not None:
+            rows, seconds = 1.0, costs.prefill
+        # So many steps until one of them is done with what it does.
+        steps = min([writing[index] for index in decoding] + ([reading[first] / rows] if first is not None else []))
+        if now + steps * seconds > until:
+            steps = (until - now) / seconds
+        now += steps * seconds
+        if first is not None:
+            reading[first] = max(0.0, reading[first] - steps * rows)
+        for index in decoding:
+            writing[index] -= steps
+            if writing[index] <= NOTHING:
+                played.finished[index] = now
+                left.remove(index)
+    return played
+
+
 def plan(demand: Demand, jobs: Sequence[Job], costs: Costs, parallel: int) -> Plan | Refusal:
-    """The largest part of `demand` that fits beside `jobs` before its deadline and theirs."""
+    """The largest part of `demand` that fits beside `jobs` before its deadline and theirs.
+
+    Without a deadline of its own it is all of it, whatever that means for others: it waits its turn as they did.
+    """
     whole = Plan(demand.article, demand.output)
     if demand.deadline is None or _fits(whole, demand, jobs, costs, parallel):
         return whole
@@ -169,20 +188,19 @@ def _refusal(least: Plan, demand: Demand, jobs: Sequence[Job], costs: Costs, par
     needed = (needed + OVERHEAD_SECONDS) / SAFETY
     if not _fits(least, demand, [], costs, parallel):
         return Refusal(None, needed)
-    ends = finish_times(jobs, costs, parallel)
-    for end in sorted(ends):
-        if _fits(least, demand, _left_at(end, jobs, ends), costs, parallel):
+    ends = sorted(finish_times(jobs, costs, parallel))
+    for end in ends:
+        if _fits(least, demand, _left_at(end, jobs, costs, parallel), costs, parallel):
             return Refusal(end, needed)
     return Refusal(max(ends, default=0.0), needed)
 
 
-def _left_at(end: float, jobs: Sequence[Job], ends: Sequence[float]) -> list[Job]:
-    """What is left of those that are not answered at `end`, taken as if each were worked on at an even pace."""
+def _left_at(end: float, jobs: Sequence[Job], costs: Costs, parallel: int) -> list[Job]:
+    """What is left of `jobs` at `end`; whose deadline is over is gone."""
+    played = _play(jobs, costs, parallel, end)
     left = []
-    for job, finish in zip(jobs, ends, strict=True):
-        if finish <= end:
-            continue
-        share = (finish - end) / finish
+    for job, finished, reading, writing in zip(jobs, played.finished, played.reading, played.writing, strict=True):
         deadline = None if job.deadline is None else job.deadline - end
-        left.append(Job(round(job.prefill * share), round(job.output * share), deadline))
+        if finished > end and (deadline is None or deadline > 0):
+            left.append(Job(ceil(reading - NOTHING), ceil(writing - NOTHING), deadline))
     return left

@@ -21,6 +21,7 @@ DECODE_ABORTED = 2
 # ggml.h, enum ggml_log_level.
 LOG_LEVEL_ERROR = 4
 ARCHITECTURE = "llama"
+SPIN_COUNT = "2000"
 # The prompt is written with these; a model for which they are no tokens would read them as text.
 CONTROL_TOKENS = ("<|begin_of_text|>", "<|start_header_id|>", "<|end_header_id|>", "<|eot_id|>")
 
@@ -246,9 +247,9 @@ class Sampler:
 
 @lru_cache(maxsize=1)
 def _library() -> Any:
-    # A thread that waits for another at one of OpenMP's barriers spins by default, which takes the processor from the
-    # very thread it waits for when the machine is shared: decoding then slows down by far more than its share.
-    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+    # A thread that waits at one of OpenMP's barriers spins for long by default, and so keeps the processor from the
+    # very thread it waits for when the machine is shared. After fewer turns it sleeps instead.
+    os.environ.setdefault("GOMP_SPINCOUNT", SPIN_COUNT)
     import llama_cpp
 
     llama_cpp.llama_backend_init()

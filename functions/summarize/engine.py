@@ -64,6 +64,7 @@ class LlamaEngine:
         frame = max(0, demand.frame - self._scheduler.opening_tokens)
         demand = replace(demand, frame=frame, deadline=seconds)
         jobs = self._scheduler.jobs()
+        streams = streams or self._scheduler.streams()
         outcome = budget.plan(demand, jobs, self._rates.costs(streams), self.parallel)
         if isinstance(outcome, Refusal) and outcome.retry_after is None:
             # Never enough time at the latest pace: but was that the machine's best? Nothing would be measured again

@@ -78,7 +78,7 @@ async def _pieces(body: SummarizeRequest, wait: int | None, until: float | None)
         body,
         wait,
         settings.summarize.answer_cache_bytes,
-        lambda: service.summarize(body, engine, settings.summarize, until),
+        lambda: service.summarize(body, engine, settings.summarize, until, wait),
     )
     async with aclosing(run):
         async for piece in run:

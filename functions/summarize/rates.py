@@ -1,6 +1,7 @@
 """What the engine's steps cost on this host, as they are measured: moving averages by phase and by load."""
 
 from dataclasses import dataclass, field
+from math import inf
 
 from functions.summarize.budget import Costs
 
@@ -11,7 +12,7 @@ OUTLIER = 4.0
 # llama.cpp multiplies blocks of this many rows: a pass of 16 rows costs little more than one of 8.
 ROW_BLOCK = 16
 # When nobody reads along, a step may take this long, and has at least this many rows: fewer are read less efficiently.
-BULK_SECONDS = 2.0
+BULK_SECONDS = 3.0
 BULK_ROWS = 64
 # Until it is measured: what each further sequence adds to a step of one.
 FURTHER_SEQUENCE = 0.6
@@ -38,18 +39,21 @@ class Rates:
         """The least that they ever cost."""
         return self._costs(self._best, streams)
 
-    def slice_rows(self, sequences: int, streams: bool) -> int:
+    def slice_rows(self, sequences: int, streams: bool, most_seconds: float = inf) -> int:
         """Rows of a prompt that are read in one step beside `sequences` decoding ones.
 
-        With someone reading along it is what fits the time of a slice; else as many as are read efficiently. The rows
-        of a step are a multiple of ROW_BLOCK together, the unit in which llama.cpp multiplies matrices.
+        With someone reading along it is what fits the time of a slice; else as many as are read efficiently within
+        `most_seconds`. The rows of a step are a multiple of ROW_BLOCK together, the unit in which llama.cpp multiplies
+        matrices.
         """
         per_row = self._latest.beside[streams] or self._latest.alone
         if not per_row:
             return ROW_BLOCK
-        seconds, least = (self._slice_seconds, ROW_BLOCK) if streams else (BULK_SECONDS, BULK_ROWS)
-        rows = int((seconds - self._latest.step(sequences)) / per_row) + sequences
-        return max(least, rows // ROW_BLOCK * ROW_BLOCK) - sequences
+        step = self._latest.step(sequences)
+        wished = self._slice_seconds if streams else max(BULK_SECONDS, step + BULK_ROWS * per_row)
+        rows = int(max(0.0, min(wished, most_seconds) - step) / per_row) + sequences
+        least = sequences // ROW_BLOCK + 1
+        return max(least, rows // ROW_BLOCK) * ROW_BLOCK - sequences
 
     def _costs(self, averages: "_Averages", streams: bool) -> Costs:
         alone = averages.alone or 0.0
@@ -74,7 +78,9 @@ class _Averages:
             self.decode[sequences - 1] = _average(self.decode[sequences - 1], seconds)
         else:
             rest = max(seconds - self.step(sequences), 0.1 * seconds)
-            self.beside[streams] = _average(self.beside[streams], rest / prompt_rows)
+            # The first sample has no average to be held against, but what rows cost alone.
+            most = OUTLIER * self.alone if self.alone else inf
+            self.beside[streams] = _average(self.beside[streams], min(rest / prompt_rows, most))
 
     def keep_least(self, other: "_Averages") -> None:
         self.decode = [_least(*pair) for pair in zip(self.decode, other.decode, strict=True)]

@@ -13,6 +13,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from math import inf
 from typing import Literal
 
 from common.errors import ModelLoadFailed
@@ -133,7 +134,10 @@ class Scheduler:
 
     def submit(self, ticket: Ticket, prompt: Sequence[int], sampling: Sampling, emit: Emit) -> None:
         """Start work on a reserved ticket. `emit` gets pieces of text and a Completion or an exception at last, on the
-        scheduler's thread."""
+        scheduler's thread. Raises DecodeFailed for what would never fit, as it would hold up all others."""
+        cells = len(prompt) + sampling.max_tokens
+        if cells > self._context.cells:
+            raise DecodeFailed(f"{cells} tokens do not fit the context of {self._context.cells}")
         ticket.prompt, ticket.sampling, ticket.emit = prompt, sampling, emit
         ticket.prompt_tokens, ticket.output_tokens = len(prompt), sampling.max_tokens
         ticket.submitted_at = time.monotonic()
@@ -265,7 +269,10 @@ class Scheduler:
         if not writing:
             return BATCH_ROWS
         streams = any(ticket.streams for ticket in writing)
-        return min(BATCH_ROWS - len(writing), self.rates.slice_rows(len(writing), streams))
+        now = time.monotonic()
+        # Nobody's deadline passes within a step.
+        most = min((ticket.deadline - now for ticket in writing if ticket.deadline is not None), default=inf) / 2
+        return min(BATCH_ROWS - len(writing), self.rates.slice_rows(len(writing), streams, most))
 
     def _step(self, rows: list[Row], batch: list[Ticket]) -> None:
         writing = [ticket for ticket in batch if ticket.writing]
@@ -306,7 +313,7 @@ class Scheduler:
         if ticket.written >= ticket.sampling.max_tokens:
             self._finish(ticket, self._completion(ticket, "length"))
         elif ticket.deadline is not None:
-            # One more token has to fit, with the slice of another's prompt that may come with it.
+            # One more token has to fit; the slice of another's prompt that may come with it is kept short for that.
             step = self.rates.costs(ticket.streams).step(len(self._admitted()))
             if time.monotonic() + step > ticket.deadline:
                 self._finish(ticket, self._completion(ticket, "deadline"))

@@ -50,13 +50,27 @@ class Article:
     room: int
 
 
+@dataclass(frozen=True)
+class Limit:
+    """Until when, how long the caller said it would wait, and whether it has passed the queue already."""
+
+    deadline: float | None = None
+    wait: float | None = None
+    admitted: bool = False
+
+
 async def summarize(
-    request: SummarizeRequest, engine: LlamaEngine, settings: SummarizeSettings, deadline: float | None = None
+    request: SummarizeRequest,
+    engine: LlamaEngine,
+    settings: SummarizeSettings,
+    deadline: float | None = None,
+    wait: float | None = None,
 ) -> AsyncGenerator[Piece]:
     """Accepted, pieces of the summary as they come, and the whole answer at last.
 
-    `deadline` is a time of `time.monotonic`. Raises InvalidInput for a `max_tokens` that leaves the article no room
-    and for a deadline that no request can keep, QueueFull, and Unavailable where the deadline came first.
+    `deadline` is a time of `time.monotonic`, `wait` the seconds that the caller asked for. Raises InvalidInput for a
+    `max_tokens` that leaves the article no room and for a `wait` that no summary can keep, QueueFull when there is no
+    place or no time, and Unavailable when the deadline came before the first word.
     """
     begun = time.monotonic()
     article = await _read(request, engine, settings)
@@ -64,7 +78,7 @@ async def summarize(
     if over and settings.overflow == "map_reduce" and deadline is None:
         pieces = _map_reduce(request, engine, settings, article, begun)
     else:
-        pieces = _condensed(request, engine, settings, article, deadline, begun)
+        pieces = _condensed(request, engine, settings, article, Limit(deadline, wait), begun)
     async with aclosing(pieces):
         try:
             async for piece in pieces:
@@ -94,15 +108,15 @@ async def _condensed(
     engine: LlamaEngine,
     settings: SummarizeSettings,
     article: Article,
-    deadline: float | None,
+    limit: Limit,
     begun: float,
 ) -> AsyncGenerator[Piece]:
     """The summary of as much of the article as there is room and time for."""
-    told = request.max_tokens if deadline is not None else None
+    told = request.max_tokens if limit.deadline is not None else None
     frame = prompt.frame_length(engine.tokenize, told)
     wanted = min(len(article.tokens), article.room)
     beside = engine.requests > 0
-    ticket, room = _reserve(Demand(wanted, request.max_tokens, frame), deadline, request, engine, settings)
+    ticket, room = _reserve(Demand(wanted, request.max_tokens, frame), limit, request, engine, settings)
     try:
         if settings.overflow == "error":
             _check_room(len(article.tokens), room)
@@ -134,27 +148,33 @@ async def _condensed(
 
 def _reserve(
     demand: Demand,
-    deadline: float | None,
+    limit: Limit,
     request: SummarizeRequest,
     engine: LlamaEngine,
     settings: SummarizeSettings,
 ) -> tuple[Ticket, int]:
     """A place, and the tokens of the article that will be read; nothing may be awaited in here."""
+    if not limit.admitted:
+        _check_queue(engine, settings)
+    outcome = engine.plan(demand, limit.deadline, request.stream)
+    if isinstance(outcome, Refusal):
+        if limit.wait is not None and outcome.needed > limit.wait:
+            detail = f"wait: this model needs {outcome.needed:.0f} s even for a short summary"
+            raise InvalidInput([FieldError("Prefer", detail)])
+        retry_after = engine.retry_after() if outcome.retry_after is None else outcome.retry_after
+        raise QueueFull("summarize: there is no time for one more request before its deadline", retry_after)
+    ticket = engine.reserve(demand.frame + outcome.article, outcome.output, limit.deadline, request.stream)
+    return ticket, outcome.article
+
+
+def _check_queue(engine: LlamaEngine, settings: SummarizeSettings) -> None:
     if engine.requests >= settings.parallel + settings.max_waiting:
         raise QueueFull(f"summarize: {settings.max_waiting} requests wait already", engine.retry_after())
-    outcome = engine.plan(demand, deadline, request.stream)
-    if isinstance(outcome, Refusal):
-        if outcome.retry_after is None:
-            detail = f"wait: this model needs at least {outcome.needed:.0f} s for the shortest summary"
-            raise InvalidInput([FieldError("Prefer", detail)])
-        raise QueueFull("summarize: there is no time for one more request before its deadline", outcome.retry_after)
-    ticket = engine.reserve(demand.frame + outcome.article, outcome.output, deadline, request.stream)
-    return ticket, outcome.article
 
 
 def _check_room(tokens: int, room: int) -> None:
     if tokens > room:
-        raise InvalidInput([FieldError("text", f"has {tokens} tokens; there is room for {room}")])
+        raise InvalidInput([FieldError("text", f"has {tokens} tokens; there is room or time for {room}")])
 
 
 def _shortened(article: Article, room: int, engine: LlamaEngine, lead_share: float) -> list[int]:
@@ -169,30 +189,36 @@ async def _map_reduce(
     request: SummarizeRequest, engine: LlamaEngine, settings: SummarizeSettings, article: Article, begun: float
 ) -> AsyncGenerator[Piece]:
     """Summaries of the article's parts, made side by side, and then the summary of these."""
-    if engine.requests >= settings.parallel + settings.max_waiting:
-        raise QueueFull(f"summarize: {settings.max_waiting} requests wait already", engine.retry_after())
+    _check_queue(engine, settings)
     yield Accepted()
-    part_tokens = max(1, int(article.room * PART_SHARE))
-    text, phases = article.text, dict[str, float]()
+    output = max(1, int(article.room * PART_SHARE))
+    room = min(article.room, engine.context_tokens - prompt.frame_length(engine.tokenize) - output)
+    text, tokens = article.text, len(article.tokens)
+    phases = dict[str, float]()
     turns = asyncio.Semaphore(settings.parallel)
 
     async def summary(part: str) -> str:
         async with turns:
-            return await _part(part, part_tokens, request, engine, phases)
+            return await _part(part, output, request, engine, phases)
 
-    while len(engine.tokenize(text, False)) > article.room:
-        parts = await engine.run(partial(condense.windows, text, article.room, _counter(engine)))
-        async with asyncio.TaskGroup() as group:
-            tasks = [group.create_task(summary(part)) for part in parts]
-        text = "\n\n".join(task.result() for task in tasks)
-    whole = request.model_copy(update={"text": text})
+    while tokens > article.room:
+        parts = await engine.run(partial(condense.windows, text, room, _counter(engine)))
+        try:
+            async with asyncio.TaskGroup() as group:
+                tasks = [group.create_task(summary(part)) for part in parts]
+        except ExceptionGroup as failures:
+            raise failures.exceptions[0] from None
+        text, before = "\n\n".join(task.result() for task in tasks), tokens
+        tokens = len(await engine.run(partial(engine.tokenize, text, False)))
+        if tokens >= before:
+            # The model writes more than it reads; what is too much is condensed.
+            break
     reduced = Article(text, engine.tokenize(text, False), article.room)
-    async with aclosing(_condensed(whole, engine, settings, reduced, None, begun)) as pieces:
+    async with aclosing(_condensed(request, engine, settings, reduced, Limit(admitted=True), begun)) as pieces:
         async for piece in pieces:
             if isinstance(piece, Answer):
                 fields = {"condensed": True, "input_tokens": len(article.tokens)}
-                for name, milliseconds in piece.phases.items():
-                    phases[name] = phases.get(name, 0.0) + milliseconds
+                _add(phases, piece.phases)
                 yield Answer(piece.response.model_copy(update=fields), phases, piece.passing)
             elif isinstance(piece, str):
                 yield piece
@@ -202,17 +228,24 @@ async def _part(
     text: str, output: int, request: SummarizeRequest, engine: LlamaEngine, phases: dict[str, float]
 ) -> str:
     tokens = await engine.run(lambda: prompt.build(engine.tokenize(text, False), engine.tokenize))
+    sampling = Sampling(output, request.temperature, request.seed)
     ticket = engine.reserve(len(tokens), output, None, False)
     written = ""
-    sampling = Sampling(output, request.temperature, request.seed)
-    async with aclosing(engine.generate(ticket, tokens, sampling)) as stream:
-        async for piece in stream:
-            if isinstance(piece, str):
-                written += piece
-            else:
-                for name, milliseconds in _phases(piece).items():
-                    phases[name] = phases.get(name, 0.0) + milliseconds
+    try:
+        async with aclosing(engine.generate(ticket, tokens, sampling)) as stream:
+            async for piece in stream:
+                if isinstance(piece, str):
+                    written += piece
+                else:
+                    _add(phases, _phases(piece))
+    finally:
+        engine.release(ticket)
     return condense.last_finished(written) or written.strip()
+
+
+def _add(phases: dict[str, float], more: dict[str, float]) -> None:
+    for name, milliseconds in more.items():
+        phases[name] = phases.get(name, 0.0) + milliseconds
 
 
 def _phases(completion: Completion) -> dict[str, float]:

@@ -1,0 +1,1 @@
+"""Models of the true shape for the measurements, with random weights."""

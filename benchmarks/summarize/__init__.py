@@ -1,0 +1,1 @@
+"""POST /summarize beside other servers of the same model; see ../README.md."""

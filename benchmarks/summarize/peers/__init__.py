@@ -1,0 +1,1 @@
+"""Servers the service is measured against; they run in the benchmark's own environment."""
