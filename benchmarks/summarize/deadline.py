@@ -34,6 +34,7 @@ from benchmarks.summarize.sides import BARE, DEFAULT_THREADS, OURS, ROOT, Side, 
 
 MODEL = ROOT / "benchmarks/.cache/models/llama-8b.gguf"
 SEED = 8
+CONTEXT_TOKENS = 4096
 ARTICLE_TOKENS, OUTPUT_TOKENS = 900, 150
 WAIT, IN_TIME, PATIENCE = 28.0, 28.5, 30.0
 CROWD, CROWD_ARTICLES = 8, 64
@@ -174,7 +175,7 @@ class Run:
     def __init__(self, options: argparse.Namespace) -> None:
         self.options = options
         self.model = options.model.resolve()
-        self.sides = choose(options.sides, options.threads)
+        self.sides = choose(options.sides, options.threads, CONTEXT_TOKENS)
         self.writer = Writer(self.model, SEED)
         self.raw: dict[str, Any] = {"model": self.model.name}
 

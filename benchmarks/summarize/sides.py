@@ -1,4 +1,4 @@
-"""The servers that are compared. Each gets the same GGUF, two threads and a context of 8,192 tokens in all.
+"""The servers that are compared. Each gets the same GGUF, two threads and the same context for all its sequences.
 
 `llama_cpp.server` has `interrupt_requests` off: by default a second request cuts the first one's stream off, and no
 answer would be whole. The rest of its defaults stay, such as logits for every token of a prompt (`logits_all`).
@@ -51,12 +51,12 @@ class Side:
         return "".join(letter if letter.isalnum() else "-" for letter in self.name)
 
 
-def _factory(threads: int) -> Side:
+def _factory(threads: int, context: int) -> Side:
     def environment(model: Path, port: int) -> dict[str, str]:
         summarize = {
             "MODEL_PATH": str(model),
             "MODEL_NAME": model.stem,
-            "CONTEXT_TOKENS": str(CONTEXT_TOKENS),
+            "CONTEXT_TOKENS": str(context),
             "THREADS": str(threads),
             "ANSWER_CACHE_BYTES": "0",
             "DEADLINE_SECONDS": "none",
@@ -75,19 +75,19 @@ def _factory(threads: int) -> Side:
     return Side(OURS, "factory", lambda _model, _port: [sys.executable, "local_runner.py"], environment)
 
 
-def _llama_cpp_server(threads: int) -> Side:
+def _llama_cpp_server(threads: int, context: int) -> Side:
     def command(model: Path, port: int) -> list[str]:
         return [
             *(PEERS, "-m", "llama_cpp.server", "--model", str(model), "--host", "127.0.0.1", "--port", str(port)),
-            *("--n_threads", str(threads), "--n_threads_batch", str(threads), "--n_ctx", str(CONTEXT_TOKENS)),
+            *("--n_threads", str(threads), "--n_threads_batch", str(threads), "--n_ctx", str(context)),
             *("--interrupt_requests", "false"),
         ]
 
     return Side("llama_cpp.server", "openai", command)
 
 
-def _xllamacpp(name: str, threads: int, *flags: str) -> Side:
-    same = (f"n_ctx={CONTEXT_TOKENS}", f"cpuparams.n_threads={threads}", f"cpuparams_batch.n_threads={threads}")
+def _xllamacpp(name: str, threads: int, context: int, *flags: str) -> Side:
+    same = (f"n_ctx={context}", f"cpuparams.n_threads={threads}", f"cpuparams_batch.n_threads={threads}")
 
     def command(model: Path, port: int) -> list[str]:
         return [PEERS, "-m", "benchmarks.summarize.peers.xllama", str(model), str(port), *same, *flags]
@@ -95,22 +95,22 @@ def _xllamacpp(name: str, threads: int, *flags: str) -> Side:
     return Side(name, "openai", command)
 
 
-def _bare(threads: int) -> Side:
+def _bare(threads: int, context: int) -> Side:
     def command(model: Path, port: int) -> list[str]:
-        numbers = (str(port), str(threads), str(CONTEXT_TOKENS))
+        numbers = (str(port), str(threads), str(context))
         return [PEERS, "-m", "benchmarks.summarize.peers.bare", str(model), *numbers]
 
     return Side(BARE, "openai", command)
 
 
-def choose(names: str | None, threads: int) -> list[Side]:
+def choose(names: str | None, threads: int, context: int = CONTEXT_TOKENS) -> list[Side]:
     """The sides that `names` lists, comma-separated; `xllamacpp:FLAG+FLAG` is one with these flags, for trials."""
     sides = [
-        _factory(threads),
-        _llama_cpp_server(threads),
-        _xllamacpp("xllamacpp", threads),
-        _xllamacpp("xllamacpp best", threads, *BEST_FLAGS),
-        _bare(threads),
+        _factory(threads, context),
+        _llama_cpp_server(threads, context),
+        _xllamacpp("xllamacpp", threads, context),
+        _xllamacpp("xllamacpp best", threads, context, *BEST_FLAGS),
+        _bare(threads, context),
     ]
     if names is None:
         return sides
@@ -118,7 +118,7 @@ def choose(names: str | None, threads: int) -> list[Side]:
     chosen = []
     for name in names.split(","):
         if name.startswith(AD_HOC):
-            chosen.append(_xllamacpp(name, threads, *name.removeprefix(AD_HOC).split("+")))
+            chosen.append(_xllamacpp(name, threads, context, *name.removeprefix(AD_HOC).split("+")))
         elif name in known:
             chosen.append(known[name])
         else:

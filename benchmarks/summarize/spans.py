@@ -38,12 +38,12 @@ def useful_share(answers: Sequence[Answer], in_time: Sequence[Answer]) -> float 
 def retries(chains: Sequence[Sequence[Answer]]) -> dict[str, float | None]:
     """How honest the refusals were; a chain is what one client sent, in order.
 
-    `admission` is the time from a refusal until the model next began with a request, anyone's.
+    `admission` is the time from a refusal until a request was next let in, anyone's: when it was sent.
     """
     answers = [answer for chain in chains for answer in chain]
-    begins = sorted(interval[0] for answer in answers if (interval := work(answer)))
+    admitted = sorted(answer.sent for answer in answers if answer.error is None)
     refusals = [answer for answer in answers if answer.retry_after is not None]
-    waits = [(refusal, begin - refusal.ended) for refusal in refusals if (begin := _next(begins, refusal.ended))]
+    waits = [(refusal, sent - refusal.ended) for refusal in refusals if (sent := _next(admitted, refusal.ended))]
     seconds = [refusal.retry_after for refusal in refusals if refusal.retry_after is not None]
     after = [later for chain in chains for earlier, later in pairwise(chain) if earlier.retry_after]
     errors = [refusal.retry_after - wait for refusal, wait in waits if refusal.retry_after is not None]

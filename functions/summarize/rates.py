@@ -11,6 +11,9 @@ SMOOTHING = 0.15
 OUTLIER = 4.0
 # llama.cpp multiplies blocks of this many rows: a pass of 16 rows costs little more than one of 8.
 ROW_BLOCK = 16
+LEAST_ROWS = 4
+# How far over the time of a slice one block may be: below it a row costs up to twice as much.
+BLOCK_STRETCH = 2.0
 # When nobody reads along, a step may take this long, and has at least this many rows: fewer are read less efficiently.
 BULK_SECONDS = 3.0
 BULK_ROWS = 64
@@ -43,17 +46,20 @@ class Rates:
         """Rows of a prompt that are read in one step beside `sequences` decoding ones.
 
         With someone reading along it is what fits the time of a slice; else as many as are read efficiently within
-        `most_seconds`. The rows of a step are a multiple of ROW_BLOCK together, the unit in which llama.cpp multiplies
-        matrices.
+        `most_seconds`. Where a block takes far longer than that, fewer rows are read; where not even LEAST_ROWS fit, the
+        time cannot be kept, and a block at least reads well.
         """
         per_row = self._latest.beside[streams] or self._latest.alone
         if not per_row:
             return ROW_BLOCK
         step = self._latest.step(sequences)
         wished = self._slice_seconds if streams else max(BULK_SECONDS, step + BULK_ROWS * per_row)
-        rows = int(max(0.0, min(wished, most_seconds) - step) / per_row) + sequences
+        seconds = min(wished, most_seconds)
+        rows = int(max(0.0, seconds - step) / per_row)
+        if rows >= LEAST_ROWS and step + (ROW_BLOCK - sequences) * per_row > BLOCK_STRETCH * seconds:
+            return rows
         least = sequences // ROW_BLOCK + 1
-        return max(least, rows // ROW_BLOCK) * ROW_BLOCK - sequences
+        return max(least, (rows + sequences) // ROW_BLOCK) * ROW_BLOCK - sequences
 
     def _costs(self, averages: "_Averages", streams: bool) -> Costs:
         alone = averages.alone or 0.0

@@ -4,7 +4,7 @@ import asyncio
 import time
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 
 from common.errors import FactoryError, FieldError, InvalidInput, QueueFull, Unavailable
@@ -138,8 +138,11 @@ async def _condensed(
                     written.append(piece)
                     yield piece
                 else:
-                    short = room < wanted or output < request.max_tokens
-                    passing = piece.finish_reason == "deadline" or (beside and short)
+                    limited = room < wanted or output < request.max_tokens
+                    passing = piece.finish_reason == "deadline" or (beside and limited)
+                    if piece.finish_reason == "length" and output < request.max_tokens:
+                        # It was time that allowed no more.
+                        piece = replace(piece, finish_reason="deadline")
                     response = _response("".join(written), engine, begun, article, condensed, piece)
                     yield Answer(response, _phases(piece), passing)
     finally:

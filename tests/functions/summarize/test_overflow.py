@@ -11,6 +11,7 @@ import pytest
 from common.errors import FactoryError, InvalidInput, QueueFull
 from common.settings import SummarizeSettings, get_settings
 from functions.summarize import prompt, service
+from functions.summarize.budget import Plan
 from functions.summarize.context import DecodeFailed, Sampling
 from functions.summarize.engine import LlamaEngine
 from functions.summarize.schemas import SummarizeRequest, SummarizeResponse
@@ -210,7 +211,9 @@ def test_text_of_many_times_the_context_is_answered_or_refused(llama: LlamaEngin
     settings = configured(overflow, 384)
     asked = request(text, max_tokens=8)
     if overflow == "error":
-        with pytest.raises(InvalidInput, match=f"has {tokens(llama, text.strip())} tokens; there is room or time for 384"):
+        with pytest.raises(
+            InvalidInput, match=f"has {tokens(llama, text.strip())} tokens; there is room or time for 384"
+        ):
             summarize(llama, asked, settings)
         return
     response = summarize(llama, asked, settings)
@@ -269,3 +272,15 @@ def test_time_that_was_lost_on_the_way_is_not_the_caller_s_fault(llama: LlamaEng
     spent = time.monotonic() + 0.001
     with pytest.raises(QueueFull):
         summarize(llama, request(article(3)), configured("condense"), spent)
+
+
+def test_a_summary_that_time_made_shorter_ends_with_a_sentence_and_says_so(
+    llama: LlamaEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = summarize(llama, request(article(3)), configured("condense"))
+    short = tokens(llama, whole.summary) // 2 + 2
+    monkeypatch.setattr(llama, "plan", lambda demand, *_: Plan(demand.article, short))
+    response = summarize(llama, request(article(3)), configured("condense"), time.monotonic() + 600)
+    assert response.finish_reason == "deadline"
+    assert response.usage.completion_tokens == short
+    assert response.summary.endswith((".", "…"))

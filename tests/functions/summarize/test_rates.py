@@ -128,5 +128,11 @@ def test_a_slice_keeps_to_its_time_and_fills_blocks_of_rows(sequences: int, stre
     assert taken + ROW_BLOCK * prefill > seconds
 
 
+def test_where_a_block_takes_far_too_long_fewer_rows_are_read() -> None:
+    assert measured(0.02, 0.05).slice_rows(1, True) == ROW_BLOCK - 1
+    assert measured(0.04, 0.05).slice_rows(1, True) == 5
+    assert measured(0.2, 0.3).slice_rows(1, True) == ROW_BLOCK - 1
+
+
 def test_before_anything_is_measured_a_slice_is_one_block(rates: Rates) -> None:
     assert rates.slice_rows(1, True) == rates.slice_rows(1, False) == ROW_BLOCK
