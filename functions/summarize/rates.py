@@ -46,8 +46,8 @@ class Rates:
         """Rows of a prompt that are read in one step beside `sequences` decoding ones.
 
         With someone reading along it is what fits the time of a slice; else as many as are read efficiently within
-        `most_seconds`. Where a block takes far longer than that, fewer rows are read; where not even LEAST_ROWS fit, the
-        time cannot be kept, and a block at least reads well.
+        `most_seconds`. Where a block takes far longer, fewer rows are read; where not even LEAST_ROWS fit, the time
+        cannot be kept, and a block at least reads well.
         """
         per_row = self._latest.beside[streams] or self._latest.alone
         if not per_row:
