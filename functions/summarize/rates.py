@@ -13,7 +13,7 @@ OUTLIER = 4.0
 ROW_BLOCK = 16
 LEAST_ROWS = 4
 # How far over the time of a slice one block may be: below it a row costs up to twice as much.
-BLOCK_STRETCH = 2.0
+BLOCK_STRETCH = 1.6
 # When nobody reads along, a step may take this long, and has at least this many rows: fewer are read less efficiently.
 BULK_SECONDS = 3.0
 BULK_ROWS = 64
