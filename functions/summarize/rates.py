@@ -11,7 +11,7 @@ SMOOTHING = 0.15
 OUTLIER = 4.0
 # llama.cpp multiplies blocks of this many rows: a pass of 16 rows costs little more than one of 8.
 ROW_BLOCK = 16
-LEAST_ROWS = 4
+LEAST_ROWS = 2
 # How far over the time of a slice one block may be: below it a row costs up to twice as much.
 BLOCK_STRETCH = 1.6
 # When nobody reads along, a step may take this long, and has at least this many rows: fewer are read less efficiently.
