@@ -102,6 +102,12 @@ async def cancelled_on_disconnect(request: Request) -> AsyncIterator[None]:
         await asyncio.wait([watcher])
 
 
+def unexpected() -> FactoryError:
+    """What a caller is told of the exception that is being handled; the log gets the whole of it."""
+    logger.exception("request %s failed", logs.trace().request_id)
+    return FactoryError("the service failed to answer; the log has the reason under this request id")
+
+
 class RequestScope:
     """Outermost of ours: request id, `Server-Timing`, the log line, and an answer for what nobody else caught."""
 
@@ -130,11 +136,10 @@ class RequestScope:
         try:
             await self.app(scope, receive, send_with_headers)
         except Exception:
-            logger.exception("request %s failed", trace.request_id)
+            error = unexpected()
             if status:
                 # Half an answer is out: break the connection rather than end it as if it were whole.
                 raise
-            error = FactoryError("the service failed to answer; the log has the reason under this request id")
             await _problem(error)(scope, receive, send_with_headers)
         finally:
             route = getattr(scope.get("route"), "path", "unmatched")

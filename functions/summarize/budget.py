@@ -8,7 +8,7 @@ All times are seconds, counted from now.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from math import ceil, inf
 
 # Below these a summary is worth nothing; a request that cannot have them in time is refused.
@@ -170,9 +170,8 @@ def _share(seconds: float, demand: Demand, least: Plan, jobs: Sequence[Job], cos
 def _fits(candidate: Plan, demand: Demand, jobs: Sequence[Job], costs: Costs, parallel: int) -> bool:
     """Whether nobody is late who would not be late anyway."""
     job = Job(candidate.article + demand.frame, candidate.output)
-    unbounded = [replace(other, deadline=None) for other in jobs]
-    without = finish_times(unbounded, costs, parallel)
-    *others, own = finish_times([*unbounded, job], costs, parallel)
+    without = _play(jobs, costs, parallel).finished
+    *others, own = _play([*jobs, job], costs, parallel).finished
     assert demand.deadline is not None
     if own > SAFETY * demand.deadline - OVERHEAD_SECONDS:
         return False

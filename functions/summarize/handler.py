@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import logging
 import time
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing, suppress
@@ -11,7 +10,7 @@ from fastapi import APIRouter, Request, Response
 from fastapi.responses import StreamingResponse
 from starlette.types import Receive
 
-from common.app import cancelled_on_disconnect, create_app, create_handler
+from common.app import cancelled_on_disconnect, create_app, create_handler, unexpected
 from common.errors import ClientDisconnected, FactoryError
 from common.logs import trace
 from common.patience import deadline, preferred_wait
@@ -21,8 +20,6 @@ from functions.summarize.answers import Answers
 from functions.summarize.engine import model
 from functions.summarize.schemas import SummarizeRequest, SummarizeResponse
 from functions.summarize.service import Answer, Piece
-
-logger = logging.getLogger(__name__)
 
 EVENT_STREAM = "text/event-stream"
 # Proxies and clients close a connection on which nothing moves; a long article may take longer to read.
@@ -103,10 +100,8 @@ async def _events(request: Request, pieces: AsyncGenerator[Piece], begun: float)
         return
     except Exception as error:
         # The status is out already: the reason goes where the answer would have gone.
-        if not isinstance(error, FactoryError):
-            logger.exception("request %s failed", trace().request_id)
-            error = FactoryError("the service failed to answer; the log has the reason under this request id")
-        yield f"event: error\ndata: {json.dumps(error.problem(trace().request_id))}\n\n"
+        told = error if isinstance(error, FactoryError) else unexpected()
+        yield f"event: error\ndata: {json.dumps(told.problem(trace().request_id))}\n\n"
     finally:
         if next_piece is not None and not next_piece.done():
             next_piece.cancel()
