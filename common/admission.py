@@ -51,7 +51,10 @@ class Admission:
         waiting = len(self._waiting)
         if waiting >= limits.max_waiting:
             turns = (waiting + 1) / limits.concurrency
-            raise QueueFull(f"{self.name}: {waiting} requests wait already", retry_after=turns * self._held_seconds)
+            raise QueueFull(
+                f"{self.name}: {self._active + waiting} requests are there already",
+                retry_after=turns * self._held_seconds,
+            )
         turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._waiting.append(turn)
         try:

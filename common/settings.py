@@ -19,6 +19,7 @@ ROOT = Path(__file__).resolve().parent.parent
 PREFIX = "FACTORY_"
 
 Profile = Literal["embedded", "space", "lambda"]
+Precision = Literal["fp32", "fp32-half-embeddings", "int8"]
 
 
 def _from_root(path: Path) -> Path:
@@ -63,12 +64,21 @@ class SummarizeSettings(Section):
 
 
 class ExtractSettings(Section):
+    engine: Literal["onnx", "gliner"] = Field(
+        "onnx", description="gliner: the reference library, on a torch checkpoint"
+    )
     model_path: RootedPath = Field(Path("models/gliner-small-v2.1"), description="folder with the ONNX export")
     model_file: str = Field("model.onnx", description="the ONNX file in that folder")
     model_name: str = Field("GLiNER-small-v2.1", description="what answers call the model")
+    precision: Precision = Field("fp32", description="fp32 is exact; the others take less memory, int8 less time")
+    rebuild: bool = Field(True, description="rebuild the graph on first load; false: only use what was rebuilt before")
+    cache_folder: HomePath = Field(
+        Path("~/.cache/segmento-factory"), description="where the rebuilt graph is kept if not beside the model"
+    )
     threads: int = Field(0, ge=0, le=512, description="0: every CPU this process may use")
     window_overlap_words: int = Field(48, ge=24, le=128, description="words that neighbouring windows share")
-    batch_windows: int = Field(4, ge=1, le=64, description="windows of one text that run as one batch")
+    batch_tokens: int = Field(512, ge=0, le=65536, description="tokens of one batch of short windows; 0: no batches")
+    answer_cache_bytes: int = Field(8_388_608, ge=0, description="answers that are kept for equal requests; 0: none")
     max_waiting: int = Field(32, ge=0, description="requests that may wait; one more is answered 503")
 
 
@@ -104,6 +114,7 @@ PROFILES: dict[Profile, dict[str, Any]] = {
         "model_wait_seconds": 25.0,
         "log_style": "json",
         "summarize": {"tuning_seconds": 0.0, "cache_folder": "/tmp/segmento-factory"},
+        "extract": {"rebuild": False, "cache_folder": "/tmp/segmento-factory"},
     },
 }
 

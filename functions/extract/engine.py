@@ -1,7 +1,6 @@
 """GLiNER without torch: `tokenizers` for the prompt, `onnxruntime` for the model, numpy between them."""
 
 import json
-import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -9,9 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from common.errors import ModelLoadFailed
-from common.lazy import LazyModel, Report
+from common.lazy import LazyModel, ModelStatus, Report
 from common.settings import ExtractSettings, cpu_threads, get_settings
-from common.worker import Cancelled
 from functions.extract.decoding import Span
 from functions.extract.windows import Window, Word, split_windows
 
@@ -19,6 +17,8 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
     from tokenizers import Encoding, Tokenizer
+
+    from functions.extract.feeds import Text
 
 # Attention takes memory with the square of a window's tokens; 384 words of news are some 500 of them.
 MAX_WINDOW_TOKENS = 1024
@@ -29,6 +29,7 @@ SUPPORTED = {
     "words_splitter_type": "whitespace",
     "labels_encoder": None,
 }
+INPUTS = {"input_ids", "attention_mask", "words_mask", "text_lengths", "span_idx", "span_mask"}
 
 
 @dataclass(frozen=True)
@@ -39,6 +40,7 @@ class GlinerConfig:
     max_len: int
     ent_token: str
     sep_token: str
+    class_token_index: int | None
 
     @classmethod
     def read(cls, path: Path) -> "GlinerConfig":
@@ -47,19 +49,32 @@ class GlinerConfig:
         for key, supported in SUPPORTED.items():
             if raw.get(key, supported) != supported:
                 raise ModelLoadFailed(f"{path}: {key} {raw[key]!r} is not supported, only {supported!r}")
-        return cls(raw["max_width"], raw["max_len"], raw.get("ent_token", "<<ENT>>"), raw.get("sep_token", "<<SEP>>"))
+        tokens = raw.get("ent_token", "<<ENT>>"), raw.get("sep_token", "<<SEP>>")
+        return cls(raw["max_width"], raw["max_len"], *tokens, raw.get("class_token_index"))
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """One window of a text, ready for the model; `text` begins with the prompt of the labels."""
+
+    window: Window
+    words: Sequence[str]
+    text: "Text"
+    labels: Sequence[str]
+    threshold: float
 
 
 class GlinerEngine:
-    """One loaded model. `spans` may be called from several threads."""
+    """One loaded model. Its methods may be called from several threads."""
 
     def __init__(self, config: GlinerConfig, tokenizer: "Tokenizer", session: Any, settings: ExtractSettings) -> None:
         self.name = settings.model_name
+        # Quantised activations are scaled by the whole batch: what runs beside a text would change its scores.
+        self.batch_tokens = settings.batch_tokens if settings.precision != "int8" else 0
         self._config = config
         self._tokenizer = tokenizer
         self._session = session
         self._overlap = settings.window_overlap_words
-        self._batch_windows = settings.batch_windows
         pad = tokenizer.token_to_id("[PAD]")
         self._pad_id = 0 if pad is None else pad
         self._reserved = [token.content for token in tokenizer.get_added_tokens_decoder().values()]
@@ -68,118 +83,95 @@ class GlinerEngine:
         """A token of the prompt's own that `label` would smuggle in, if there is one."""
         return next((token for token in self._reserved if token in label), None)
 
-    def windows(self, words: Sequence[Word]) -> list[Window]:
-        """How `words` are cut into windows that this model can take."""
+    def pieces(self, words: Sequence[Word], labels: Sequence[str], threshold: float) -> list[Piece]:
+        """The windows in which the model looks at the whole of `words`."""
+        from functions.extract.feeds import Text
+
+        before, after = self._prompt(labels)
         encodings = self._tokenizer.encode_batch([word.text for word in words], add_special_tokens=False)
-        return split_windows(
+        # A word of its own, as here, and a word among others have the same tokens: they are encoded one by one anyway.
+        tokens = [encoding.ids for encoding in encodings]
+        windows = split_windows(
             words,
-            [max(1, len(encoding.ids)) for encoding in encodings],
+            [max(1, len(ids)) for ids in tokens],
             max_words=self._config.max_len,
             max_tokens=MAX_WINDOW_TOKENS,
             overlap=self._overlap,
         )
+        pieces = []
+        for window in windows:
+            ids, first_tokens = [*before], [0] * len(before)
+            for number, word_tokens in enumerate(tokens[window.start : window.stop], 1):
+                ids += word_tokens
+                # A word that leaves no token (a lone zero-width space) shifts the number of no other.
+                first_tokens += [number, *[0] * (len(word_tokens) - 1)][: len(word_tokens)]
+            text = Text([*ids, *after], [*first_tokens, *[0] * len(after)], window.stop - window.start)
+            strings = [word.text for word in words[window.start : window.stop]]
+            pieces.append(Piece(window, strings, text, labels, threshold))
+        return pieces
 
-    def spans(
-        self,
-        words: Sequence[Word],
-        windows: Sequence[Window],
-        labels: Sequence[str],
-        threshold: float,
-        cancelled: threading.Event,
-    ) -> Iterator[Span]:
-        """Every span of at most `max_width` words that scores over `threshold`, in words of the whole text.
+    def spans(self, pieces: Sequence[Piece]) -> list[list[Span]]:
+        """Of each piece every span that its window has to report and that scores over its threshold.
 
-        Raises Cancelled between two batches.
+        Blocks while the model runs, once for all pieces, padded to the longest.
         """
-        for first in range(0, len(windows), self._batch_windows):
-            if cancelled.is_set():
-                raise Cancelled
-            batch = windows[first : first + self._batch_windows]
-            scores = self._scores([[word.text for word in words[w.start : w.stop]] for w in batch], labels)
-            for window, window_scores in zip(batch, scores, strict=True):
-                yield from _over_threshold(window, window_scores, threshold)
+        from functions.extract.feeds import feeds
 
-    def _scores(self, texts: Sequence[Sequence[str]], labels: Sequence[str]) -> "NDArray[np.float32]":
-        """Probability of each span and label: [texts, longest text, max_width, labels]."""
-        import numpy as np
+        inputs = feeds([piece.text for piece in pieces], self._config.max_width, self._pad_id)
+        (logits,) = self._session.run(["logits"], inputs)
+        return [_spans(piece, rows) for piece, rows in zip(pieces, logits, strict=True)]
 
+    def check(self, path: Path) -> None:
+        """Raises ModelLoadFailed when the model at `path` cannot answer for a text of one word."""
+        for role, token in (("ent_token", self._config.ent_token), ("sep_token", self._config.sep_token)):
+            if self._tokenizer.token_to_id(token) is None:
+                raise ModelLoadFailed(f"the tokenizer in {path.parent} has no {role} {token!r}: it is another model's")
+        index, expected = self._tokenizer.token_to_id(self._config.ent_token), self._config.class_token_index
+        if expected is not None and index != expected:
+            reason = f"{self._config.ent_token!r} is token {index}, but {expected} for the model"
+            raise ModelLoadFailed(f"the tokenizer in {path.parent} is another model's: {reason}")
+        try:
+            self.spans(self.pieces([Word("word", 0, 4)], ["label"], 0.5))
+        except Exception as error:
+            raise ModelLoadFailed(f"{path} does not answer: {error}") from error
+
+    def _prompt(self, labels: Sequence[str]) -> tuple[list[int], list[int]]:
+        """Tokens before the text's own, and those behind them."""
         prompt = [token for label in labels for token in (self._config.ent_token, label)] + [self._config.sep_token]
-        encodings = self._tokenizer.encode_batch([[*prompt, *text] for text in texts], is_pretokenized=True)
-        feeds = self._feeds(encodings, [len(text) for text in texts], len(prompt))
-        (logits,) = self._session.run(["logits"], feeds)
-        # A logit below -88 overflows to infinity, whose inverse is the 0 it should be.
-        with np.errstate(over="ignore"):
-            probabilities: NDArray[np.float32] = 1 / (1 + np.exp(-logits))
-        return probabilities
-
-    def _feeds(
-        self, encodings: Sequence["Encoding"], lengths: Sequence[int], prompt_length: int
-    ) -> "dict[str, NDArray[Any]]":
-        """The model's inputs, padded to the longest text of the batch."""
-        import numpy as np
-
-        shape = (len(encodings), max(len(encoding.ids) for encoding in encodings))
-        input_ids = np.full(shape, self._pad_id, np.int64)
-        attention_mask = np.zeros(shape, np.int64)
-        words_mask = np.zeros(shape, np.int64)
-        for row, encoding in enumerate(encodings):
-            size = len(encoding.ids)
-            input_ids[row, :size] = encoding.ids
-            attention_mask[row, :size] = 1
-            words_mask[row, :size] = _first_token_of_each_word(encoding.word_ids, prompt_length)
-        longest, width = max(lengths), self._config.max_width
-        text_lengths = np.array(lengths, np.int64)[:, None]
-        firsts = np.repeat(np.arange(longest), width)
-        lasts = firsts + np.tile(np.arange(width), longest)
-        span_mask = lasts[None, :] < text_lengths
-        span_idx = np.stack([firsts, lasts], axis=-1)[None] * span_mask[:, :, None]
-        return {
-            "input_ids": input_ids,
-            "attention_mask": attention_mask,
-            "words_mask": words_mask,
-            "text_lengths": text_lengths,
-            "span_idx": span_idx.astype(np.int64),
-            "span_mask": span_mask,
-        }
+        encoding: Encoding = self._tokenizer.encode(prompt, is_pretokenized=True)
+        ids = encoding.ids
+        behind = 0
+        while behind < len(ids) and encoding.special_tokens_mask[-1 - behind]:
+            behind += 1
+        return ids[: len(ids) - behind], ids[len(ids) - behind :]
 
 
-def _first_token_of_each_word(word_ids: Sequence[int | None], prompt_length: int) -> list[int]:
-    """1 + the text's word at its first sub-word token, 0 at every other token and in the prompt.
-
-    The words are numbered as they were given: one that leaves no token (a lone zero-width space) shifts no other.
-    """
-    mask = []
-    previous: int | None = None
-    for word in word_ids:
-        is_first = word is not None and word != previous and word >= prompt_length
-        mask.append(word - prompt_length + 1 if word is not None and is_first else 0)
-        previous = word
-    return mask
-
-
-def _over_threshold(window: Window, scores: "NDArray[np.float32]", threshold: float) -> Iterator[Span]:
+def _spans(piece: Piece, logits: "NDArray[np.float32]") -> list[Span]:
+    """`logits` is [words, max_width, labels], padded in its first and last axis."""
     import numpy as np
 
+    window = piece.window
     length = window.stop - window.start
-    for offset, width, label in np.argwhere(scores > threshold).tolist():
-        first = window.start + offset
-        if offset + width < length and window.core_start <= first < window.core_stop:
-            yield Span(first, first + width, label, float(scores[offset, width, label]))
+    own = logits[window.core_start - window.start : window.core_stop - window.start, :, : len(piece.labels)]
+    # A logit below -88 overflows to infinity, whose inverse is the 0 it should be.
+    with np.errstate(over="ignore"):
+        scores = 1 / (1 + np.exp(-own))
+    spans = []
+    for offset, width, label in np.argwhere(scores > piece.threshold).tolist():
+        first = window.core_start + offset
+        if first - window.start + width < length:
+            spans.append(Span(first, first + width, label, float(scores[offset, width, label])))
+    return spans
 
 
-def load(_: Report) -> GlinerEngine:
+def load(report: Report) -> GlinerEngine:
     """Load the model that the settings name; raises ModelLoadFailed."""
     settings = get_settings().extract
     folder = settings.model_path
-    paths = [folder / name for name in ("gliner_config.json", "tokenizer.json", settings.model_file)]
-    for path in paths:
-        if not path.is_file():
-            raise ModelLoadFailed(f"there is no file {path}")
-    config_path, tokenizer_path, model_path = paths
+    config_path, tokenizer_path = (_existing(folder / name) for name in ("gliner_config.json", "tokenizer.json"))
     with _readable(config_path):
         config = GlinerConfig.read(config_path)
 
-    import onnxruntime
     from tokenizers import Tokenizer
 
     with _readable(tokenizer_path):
@@ -187,12 +179,42 @@ def load(_: Report) -> GlinerEngine:
     # Set once, here: changing these while another thread encodes raises "Already borrowed".
     tokenizer.no_truncation()
     tokenizer.no_padding()
+    if settings.engine == "gliner":
+        from functions.extract.reference import load_reference
+
+        return load_reference(config, tokenizer, settings)
+    model_path = _existing(folder / settings.model_file)
+    session = _session(model_path, settings, report)
+    engine = GlinerEngine(config, tokenizer, session, settings)
+    engine.check(model_path)
+    return engine
+
+
+def _session(path: Path, settings: ExtractSettings, report: Report) -> Any:
+    import onnxruntime
+
+    from functions.extract.graph import prepared
+
+    report(ModelStatus("loading", None, "the graph is rebuilt when it is loaded for the first time"))
+    with _readable(path):
+        graph = prepared(path, settings.precision, settings.cache_folder, make=settings.rebuild)
+    report(ModelStatus("loading"))
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = cpu_threads(settings.threads)
     options.inter_op_num_threads = 1
-    with _readable(model_path):
-        session = onnxruntime.InferenceSession(str(model_path), options, providers=["CPUExecutionProvider"])
-    return GlinerEngine(config, tokenizer, session, settings)
+    with _readable(path):
+        session = onnxruntime.InferenceSession(str(graph), options, providers=["CPUExecutionProvider"])
+    names = {value.name for value in session.get_inputs()}
+    if names != INPUTS:
+        odd = ", ".join(sorted(names ^ INPUTS))
+        raise ModelLoadFailed(f"{path} is no span model of GLiNER: its inputs differ in {odd}")
+    return session
+
+
+def _existing(path: Path) -> Path:
+    if not path.is_file():
+        raise ModelLoadFailed(f"there is no file {path}")
+    return path
 
 
 @contextmanager

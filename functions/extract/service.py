@@ -1,45 +1,30 @@
 """The use case: a text and labels in, entities with offsets into that text out."""
 
-import threading
 import time
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
 
 from common.errors import FieldError, InvalidInput
-from functions.extract.decoding import decode
-from functions.extract.engine import GlinerEngine
-from functions.extract.schemas import Entity, ExtractRequest, ExtractResponse
-from functions.extract.windows import split_words
+from common.worker import Worker
+from functions.extract.decoding import Span, decode
+from functions.extract.engine import GlinerEngine, Piece
+from functions.extract.schemas import Entity, Options, TextResult
+from functions.extract.windows import Word, split_words
+
+# What finds spans: the engine by itself, or behind a queue.
+Find = Callable[[Sequence[Piece]], Awaitable[list[Span]]]
+
+_worker = Worker("extract-text")
 
 
-def extract(request: ExtractRequest, engine: GlinerEngine, cancelled: threading.Event) -> ExtractResponse:
-    """Blocks while the model runs; raises InvalidInput for a label that holds a token of the model's own."""
-    _check_labels(request.labels, engine)
-    begun = time.monotonic()
-    words = split_words(request.text)
-    windows = engine.windows(words)
-    candidates = engine.spans(words, windows, request.labels, request.threshold, cancelled)
-    spans = decode(candidates, flat=request.flat_ner, multi_label=request.multi_label)
-    entities = []
-    for span in spans:
-        start, end = words[span.first].start, words[span.last].end
-        entities.append(
-            Entity(
-                text=request.text[start:end],
-                label=request.labels[span.label],
-                score=round(span.score, 4),
-                start=start,
-                end=end,
-            )
-        )
-    return ExtractResponse(
-        entities=entities,
-        model=engine.name,
-        inference_time_ms=round((time.monotonic() - begun) * 1000),
-        words=len(words),
-        windows=len(windows),
-    )
+@dataclass(frozen=True)
+class _Prepared:
+    words: list[Word]
+    pieces: list[Piece]
 
 
-def _check_labels(labels: list[str], engine: GlinerEngine) -> None:
+def check_labels(labels: Sequence[str], engine: GlinerEngine) -> None:
+    """Raises InvalidInput for a label that holds a token of the model's own."""
     errors = [
         FieldError(f"labels[{index}]", f"must not contain {token!r}, which the model reserves")
         for index, label in enumerate(labels)
@@ -47,3 +32,32 @@ def _check_labels(labels: list[str], engine: GlinerEngine) -> None:
     ]
     if errors:
         raise InvalidInput(errors)
+
+
+async def extract(text: str, options: Options, engine: GlinerEngine, find: Find) -> TextResult:
+    """`find` runs the model; tokenising and decoding, which take a while for a long text, have their own thread."""
+    begun = time.monotonic()
+    prepared = await _worker.run(lambda _: _prepare(text, options, engine))
+    spans = await find(prepared.pieces)
+    entities = await _worker.run(lambda _: _entities(text, options, prepared.words, spans))
+    return TextResult(
+        entities=entities,
+        inference_time_ms=round((time.monotonic() - begun) * 1000),
+        words=len(prepared.words),
+        windows=len(prepared.pieces),
+    )
+
+
+def _prepare(text: str, options: Options, engine: GlinerEngine) -> _Prepared:
+    words = split_words(text)
+    return _Prepared(words, engine.pieces(words, options.labels, options.threshold))
+
+
+def _entities(text: str, options: Options, words: Sequence[Word], candidates: Sequence[Span]) -> list[Entity]:
+    spans = decode(candidates, flat=options.flat_ner, multi_label=options.multi_label)
+    entities = []
+    for span in spans:
+        start, end = words[span.first].start, words[span.last].end
+        label = options.labels[span.label]
+        entities.append(Entity(text=text[start:end], label=label, score=round(span.score, 4), start=start, end=end))
+    return entities

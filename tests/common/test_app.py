@@ -1,5 +1,6 @@
 """What every endpoint does with requests that are not as they should be, over real HTTP."""
 
+import asyncio
 import json
 import socket
 from typing import Any
@@ -7,6 +8,7 @@ from typing import Any
 import httpx
 import pytest
 
+from functions.health import handler, service
 from tests.conftest import Runner, problem
 
 
@@ -101,8 +103,6 @@ def test_a_sane_request_id_is_kept_and_any_other_replaced(runner: Runner) -> Non
 
 
 def test_unexpected_failure_is_a_problem_without_a_stack_trace(monkeypatch: pytest.MonkeyPatch) -> None:
-    from functions.health import handler, service
-
     def broken(_: object) -> None:
         raise RuntimeError("secret of the inside")
 
@@ -112,8 +112,6 @@ def test_unexpected_failure_is_a_problem_without_a_stack_trace(monkeypatch: pyte
             return await client.get("/health")
 
     monkeypatch.setattr(service, "report", broken)
-    import asyncio
-
     response = asyncio.run(call())
     assert_problem(response, 500)
     assert "secret" not in response.text

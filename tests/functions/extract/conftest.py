@@ -1,10 +1,12 @@
-import threading
+import asyncio
+from collections.abc import Sequence
 
 import pytest
 
 from functions.extract import engine, service
-from functions.extract.engine import GlinerEngine
-from functions.extract.schemas import ExtractRequest, ExtractResponse
+from functions.extract.decoding import Span
+from functions.extract.engine import GlinerEngine, Piece
+from functions.extract.schemas import Options, TextResult
 
 
 @pytest.fixture(scope="session")
@@ -13,5 +15,10 @@ def gliner() -> GlinerEngine:
     return engine.load(lambda _: None)
 
 
-def extract(gliner: GlinerEngine, text: str, **fields: object) -> ExtractResponse:
-    return service.extract(ExtractRequest(text=text, **fields), gliner, threading.Event())  # type: ignore[arg-type]
+def extract(gliner: GlinerEngine, text: str, **fields: object) -> TextResult:
+    """One text through the service, window by window."""
+
+    async def find(pieces: Sequence[Piece]) -> list[Span]:
+        return [span for piece in pieces for span in gliner.spans([piece])[0]]
+
+    return asyncio.run(service.extract(text, Options.model_validate(fields), gliner, find))

@@ -1,7 +1,6 @@
 """The same spans, labels and scores as the `gliner` package, recorded by record_goldens.py."""
 
 import json
-import threading
 from pathlib import Path
 
 import pytest
@@ -28,8 +27,8 @@ def test_entities_are_those_of_the_gliner_package(
     gliner: GlinerEngine, case: Case, golden: dict[str, list[list[object]]]
 ) -> None:
     words = split_words(case.text)
-    windows = gliner.windows(words)
-    candidates = gliner.spans(words, windows, case.labels, case.threshold, threading.Event())
+    pieces = gliner.pieces(words, case.labels, case.threshold)
+    candidates = [span for piece in pieces for span in gliner.spans([piece])[0]]
     spans = decode(candidates, flat=case.flat_ner, multi_label=case.multi_label)
     found = [(words[s.first].start, words[s.last].end, case.labels[s.label], s.score) for s in spans]
     expected = [(start, end, label) for start, end, label, _ in golden["entities"]]

@@ -1,0 +1,67 @@
+"""The `gliner` package behind this engine's interface: the oracle to compare with, not a way to serve.
+
+It needs `requirements/reference.txt` (torch, transformers, gliner) and a folder that `save_pretrained` wrote.
+"""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from common.errors import ModelLoadFailed
+from common.settings import ExtractSettings, cpu_threads
+from functions.extract.decoding import Span
+from functions.extract.engine import GlinerConfig, GlinerEngine, Piece
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
+
+
+class ReferenceEngine(GlinerEngine):
+    """Windows are cut as for the other engine; what is in them is found and decoded by the package alone."""
+
+    def __init__(self, config: GlinerConfig, tokenizer: "Tokenizer", gliner: Any, settings: ExtractSettings) -> None:
+        super().__init__(config, tokenizer, None, settings)
+        self.batch_tokens = 0
+        self._gliner = gliner
+
+    def spans(self, pieces: Sequence[Piece]) -> list[list[Span]]:
+        return [self._spans_of(piece) for piece in pieces]
+
+    def _spans_of(self, piece: Piece) -> list[Span]:
+        # The package finds the same words again in a text that has a space between any two.
+        words_by_start: dict[int, int] = {}
+        words_by_end: dict[int, int] = {}
+        offset = 0
+        for number, word in enumerate(piece.words, piece.window.start):
+            words_by_start[offset] = number
+            offset += len(word)
+            words_by_end[offset] = number
+            offset += 1
+        # Nested and with every label: which spans rule out which is decided over the whole text.
+        found = self._gliner.predict_entities(
+            " ".join(piece.words), list(piece.labels), flat_ner=False, threshold=piece.threshold, multi_label=True
+        )
+        spans = []
+        for entity in found:
+            first, last = words_by_start[entity["start"]], words_by_end[entity["end"]]
+            if piece.window.core_start <= first < piece.window.core_stop:
+                spans.append(Span(first, last, piece.labels.index(entity["label"]), entity["score"]))
+        return spans
+
+
+def load_reference(config: GlinerConfig, tokenizer: "Tokenizer", settings: ExtractSettings) -> ReferenceEngine:
+    """Raises ModelLoadFailed."""
+    try:
+        import torch
+        from gliner import GLiNER
+    except ImportError as error:
+        reason = "it is installed by `pip install --require-hashes -r requirements/reference.txt`"
+        raise ModelLoadFailed(f"the engine `gliner` needs the package gliner ({error}): {reason}") from error
+    torch.set_num_threads(cpu_threads(settings.threads))
+    try:
+        gliner = GLiNER.from_pretrained(str(settings.model_path), local_files_only=True)
+    except Exception as error:
+        raise ModelLoadFailed(f"{settings.model_path} could not be read by gliner: {error}") from error
+    gliner.eval()
+    engine = ReferenceEngine(config, tokenizer, gliner, settings)
+    engine.check(settings.model_path / "the checkpoint")
+    return engine
