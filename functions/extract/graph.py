@@ -32,6 +32,7 @@ logger = logging.getLogger(__name__)
 VERSION = 1
 MODEL = "model.onnx"
 WEIGHTS_SUFFIX = ".weights"
+SUFFIXES = ("", WEIGHTS_SUFFIX)
 LEFT_ALONE = "left-alone.txt"
 # The rebuilt graph adds in another order; beyond rounding it must give the same.
 ABSOLUTE_TOLERANCE, RELATIVE_TOLERANCE = 1e-4, 1e-5
@@ -146,7 +147,8 @@ def convert(source: Path, target: Path, precision: Precision) -> None:
         if precision != "fp32":
             _save(rebuild(parts, half_embeddings=True, quantize=precision == "int8"), target)
     except BaseException:
-        target.unlink()
+        for suffix in SUFFIXES:
+            Path(f"{target}{suffix}").unlink(missing_ok=True)
         raise
 
 
@@ -223,7 +225,7 @@ def main() -> None:
         kind = "not recognised" if isinstance(error, NotRecognised) else "not equal after rebuilding"
         print(f"{kind}: {error}")
         sys.exit(NOT_REBUILT)
-    size = sum(os.path.getsize(f"{options.target}{suffix}") for suffix in ("", WEIGHTS_SUFFIX))
+    size = sum(os.path.getsize(f"{options.target}{suffix}") for suffix in SUFFIXES)
     print(f"{options.target}: {size / 1e6:.0f} MB, {options.precision}; its exact form gives the same logits")
 
 

@@ -315,9 +315,9 @@ class _Reader:
             if value is not None:
                 centred = value - value.mean(-1, keepdims=True)
                 value = centred / np.sqrt((centred**2).mean(-1, keepdims=True) + norm.epsilon) * norm.weight + norm.bias
-        if value is None or value.ndim != 2:
+        if value is None:
             raise NotRecognised("relative positions that are no constant table")
-        return value
+        return value.reshape(-1, value.shape[-1])
 
     def _embeddings(self, name: str) -> Array:
         node = self._node(name)

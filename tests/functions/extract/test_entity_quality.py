@@ -9,6 +9,7 @@ from pathlib import Path
 
 from functions.extract import engine
 from functions.extract.engine import GlinerEngine
+from tests.conftest import SettingsEnv
 from tests.functions.extract.conftest import extract
 
 ENTITIES = Path(__file__).resolve().parents[2] / "data" / "entities.jsonl"
@@ -44,6 +45,12 @@ def total(counts: dict[str, Counts]) -> Counts:
 
 def test_embedded_model_finds_real_world_names(gliner: GlinerEngine) -> None:
     assert scores(total(count(gliner)))[2] >= TARGET_F1
+
+
+def test_it_still_does_in_8_bits(gliner: GlinerEngine, settings_env: SettingsEnv) -> None:
+    settings_env(EXTRACT__PRECISION="int8")
+    exact, quantized = (scores(total(count(loaded)))[2] for loaded in (gliner, engine.load(lambda _: None)))
+    assert quantized >= exact - 0.02
 
 
 def main() -> None:

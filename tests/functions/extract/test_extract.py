@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import onnx
 import pytest
 
 from common.errors import ModelLoadFailed
@@ -119,7 +120,9 @@ def test_special_tokens_in_a_text_are_only_text(gliner: GlinerEngine) -> None:
 def copied_model(tmp_path: Path, settings_env: SettingsEnv) -> Path:
     from common.settings import ROOT
 
-    shutil.copytree(ROOT / "models" / "embedded" / "gliner", tmp_path / "model")
+    shutil.copytree(
+        ROOT / "models" / "embedded" / "gliner", tmp_path / "model", ignore=shutil.ignore_patterns("prepared")
+    )
     settings_env(EXTRACT__MODEL_PATH=tmp_path / "model")
     return tmp_path / "model"
 
@@ -144,4 +147,39 @@ def test_a_model_of_another_kind_is_refused(copied_model: Path) -> None:
     path = copied_model / "gliner_config.json"
     path.write_text(path.read_text().replace('"markerV0"', '"token_level"'))
     with pytest.raises(ModelLoadFailed, match="span_mode 'token_level' is not supported"):
+        engine.load(lambda _: None)
+
+
+def test_a_tokenizer_of_another_model_is_refused(copied_model: Path) -> None:
+    path = copied_model / "tokenizer.json"
+    path.write_text(path.read_text().replace("<<ENT>>", "<<CLASS>>"))
+    with pytest.raises(ModelLoadFailed, match="has no ent_token '<<ENT>>': it is another model's"):
+        engine.load(lambda _: None)
+
+
+def test_a_label_token_of_another_number_is_refused(copied_model: Path) -> None:
+    path = copied_model / "gliner_config.json"
+    path.write_text(path.read_text().replace('"class_token_index": 4998', '"class_token_index": 4711'))
+    with pytest.raises(ModelLoadFailed, match="'<<ENT>>' is token 4998, but 4711 for the model"):
+        engine.load(lambda _: None)
+
+
+@pytest.mark.parametrize("odd", ["span_idx", "labels_embeddings"])
+def test_a_model_with_other_inputs_is_refused(copied_model: Path, odd: str) -> None:
+    model = onnx.load(str(copied_model / "model.onnx"))
+    if odd == "span_idx":
+        # A token-level model has none.
+        for node in model.graph.node:
+            node.input[:] = ["words_mask" if name in ("span_idx", "span_mask") else name for name in node.input]
+        del model.graph.input[4:]
+    else:
+        model.graph.input.append(onnx.helper.make_tensor_value_info(odd, onnx.TensorProto.FLOAT, [1]))
+    onnx.save(model, str(copied_model / "model.onnx"))
+    with pytest.raises(ModelLoadFailed, match=rf"model\.onnx is no span model of GLiNER: its inputs differ in .*{odd}"):
+        engine.load(lambda _: None)
+
+
+def test_the_reference_engine_says_what_it_needs(settings_env: SettingsEnv) -> None:
+    settings_env(EXTRACT__ENGINE="gliner")
+    with pytest.raises(ModelLoadFailed, match=r"pip install --require-hashes -r requirements/reference\.txt"):
         engine.load(lambda _: None)

@@ -1,5 +1,6 @@
 import random
 from itertools import pairwise
+from random import Random
 
 import pytest
 
@@ -17,6 +18,10 @@ def test_every_character_but_white_space_is_in_a_word() -> None:
     assert "".join(word.text for word in words) == "".join(text.split())
     assert all(text[word.start : word.end] == word.text for word in words)
     assert max(len(word.text) for word in words) <= MAX_WORD_CHARACTERS
+
+
+# Words of the widest span of GLiNER's models.
+MAX_WIDTH = 12
 
 
 def numbered(count: int, sentence: int = 17) -> list[Word]:
@@ -53,3 +58,26 @@ def test_a_window_ends_with_a_sentence_where_it_can() -> None:
 def test_a_word_with_more_tokens_than_a_window_still_gets_one() -> None:
     windows = split_windows(numbered(3), [1, 5000, 1], max_words=100, max_tokens=100, overlap=24)
     assert [(window.start, window.stop) for window in windows] == [(0, 1), (1, 2), (2, 3)]
+
+
+@pytest.mark.parametrize("seed", range(60))
+def test_a_text_gives_the_same_spans_wherever_the_cuts_fall(seed: int) -> None:
+    """Spans that every window sees alike are reported once each, whatever the windows are."""
+    random = Random(seed)
+    words = numbered(random.randint(1, 900), random.choice([3, 17, 1000]))
+    tokens = [random.choice([1, 1, 2, 3, 12]) for _ in words]
+    planted = set()
+    for _ in range(random.randint(0, 300)):
+        first = random.randrange(len(words))
+        planted.add((first, min(first + random.randrange(MAX_WIDTH), len(words) - 1)))
+    overlap = random.choice([2 * MAX_WIDTH, 48, 128])
+    windows = split_windows(
+        words, tokens, max_words=random.choice([200, 384]), max_tokens=random.choice([4000, 8000]), overlap=overlap
+    )
+    reported = [
+        span
+        for window in windows
+        for span in planted
+        if window.start <= span[0] and span[1] < window.stop and window.core_start <= span[0] < window.core_stop
+    ]
+    assert sorted(reported) == sorted(planted)
