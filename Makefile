@@ -3,6 +3,7 @@
 # make lint   ruff and mypy --strict; make format mends what ruff can
 # make lock   pin requirements/*.txt anew from pyproject.toml
 # make bench-summarize, bench-summarize-8b: /summarize beside other servers; see benchmarks/README.md
+# make bench-extract: /extract beside other ways to run GLiNER
 # make soak-summarize: mixed traffic for MINUTES (60), with conditions on answers and memory
 
 SHELL := /bin/bash
@@ -15,7 +16,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/pip --disable-pip-version-check --no-input
 export CMAKE_ARGS := -DLLAVA_BUILD=OFF -DCMAKE_PROJECT_llama.cpp_INCLUDE=$(CURDIR)/requirements/llama.cmake
 
-.PHONY: run test lint format lock clean bench-summarize bench-summarize-8b soak-summarize
+.PHONY: run test lint format lock clean bench-summarize bench-summarize-8b soak-summarize bench-extract
 
 run: $(VENV)/service.stamp
 	@exec $(BIN)/python local_runner.py
@@ -33,7 +34,7 @@ format: $(VENV)/dev.stamp
 	$(BIN)/ruff format .
 
 clean:
-	rm -rf $(VENV) $(BENCH) .mypy_cache .pytest_cache .ruff_cache
+	rm -rf $(VENV) $(BENCH) $(BENCH_EXTRACT) $(BENCH_EXTRACT)-fast .mypy_cache .pytest_cache .ruff_cache
 
 $(VENV)/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "the Factory needs Python 3.11 or newer")'
@@ -69,6 +70,7 @@ soak-summarize: $(VENV)/dev.stamp
 # The peers of /summarize, in an environment of their own. Their llama.cpp is the wheel that pip kept of the service's own
 # build: without pip's cache it is compiled once more, with the same flags.
 BENCH := .venv-bench-summarize
+BENCH_EXTRACT := .venv-bench-extract
 BENCH_MODELS := benchmarks/.cache/models
 
 bench-summarize: $(VENV)/dev.stamp $(BENCH)/peers.stamp $(BENCH_MODELS)/llama-1b.gguf
@@ -88,6 +90,28 @@ $(BENCH)/peers.stamp: requirements/bench-summarize.txt requirements/build.txt re
 $(BENCH_MODELS)/llama-%.gguf: benchmarks/models/llama.py | $(BENCH)/peers.stamp
 	$(BENCH)/bin/python -m benchmarks.models.llama $* $@
 
+# The peers of /extract: one environment with torch and gliner, one for fast_gliner, which wants other versions.
+bench-extract: $(VENV)/dev.stamp $(BENCH_EXTRACT)/peers.stamp $(BENCH_EXTRACT)-fast/peers.stamp \
+		$(BENCH_MODELS)/gliner-small/model.onnx
+	$(BENCH_EXTRACT)/bin/python -W ignore -m benchmarks.extract.exactness
+	$(BIN)/python -m benchmarks.extract.precision
+	$(BIN)/python -m benchmarks.extract.operators
+	$(BIN)/python -m benchmarks.extract.compare
+	$(BENCH_EXTRACT)/bin/python -m benchmarks.extract.chart \
+		"$$(ls -t benchmarks/.cache/results/extract-*.json | head -n 1)" docs/extract-latency.png
+	$(BIN)/python -m benchmarks.extract.over_http
+	$(BIN)/python -m benchmarks.extract.choices
+
+$(BENCH_EXTRACT)/peers.stamp: requirements/bench-extract.txt
+$(BENCH_EXTRACT)-fast/peers.stamp: requirements/bench-extract-fast.txt
+$(BENCH_EXTRACT)/peers.stamp $(BENCH_EXTRACT)-fast/peers.stamp:
+	@test -x $(@D)/bin/python || $(PYTHON) -m venv $(@D)
+	@$(@D)/bin/pip --disable-pip-version-check --no-input install --quiet --require-hashes -r $<
+	@touch $@
+
+$(BENCH_MODELS)/gliner-small/model.onnx: benchmarks/models/gliner.py | $(BENCH_EXTRACT)/peers.stamp
+	$(BENCH_EXTRACT)/bin/python -W ignore -m benchmarks.models.gliner $(@D)
+
 COMPILE := $(PYTHON) -m piptools compile --quiet --generate-hashes --strip-extras --allow-unsafe --no-header \
 	--no-emit-index-url --no-emit-find-links --no-emit-trusted-host --no-emit-options
 EXTRA := $(PYTHON) -c 'import sys, tomllib; \
@@ -102,4 +126,6 @@ lock:
 	$(EXTRA) reference | $(COMPILE) --output-file requirements/reference.txt -
 	$(EXTRA) bench-summarize | $(COMPILE) --constraint requirements/service.txt \
 		--output-file requirements/bench-summarize.txt -
-	sed -i "s/^\(torch==[0-9.]*\)+cpu/\1/" requirements/reference.txt
+	$(EXTRA) bench-extract | $(COMPILE) --output-file requirements/bench-extract.txt -
+	$(EXTRA) bench-extract-fast | $(COMPILE) --output-file requirements/bench-extract-fast.txt -
+	sed -i "s/^\(torch==[0-9.]*\)+cpu/\1/" requirements/reference.txt requirements/bench-extract.txt

@@ -77,7 +77,7 @@ class ExtractSettings(Section):
     )
     threads: int = Field(0, ge=0, le=512, description="0: every CPU this process may use")
     window_overlap_words: int = Field(48, ge=24, le=128, description="words that neighbouring windows share")
-    batch_tokens: int = Field(512, ge=0, le=65536, description="tokens of one batch of short windows; 0: no batches")
+    batch_tokens: int = Field(256, ge=0, le=65536, description="tokens of one batch of short windows; 0: no batches")
     answer_cache_bytes: int = Field(8_388_608, ge=0, description="answers that are kept for equal requests; 0: none")
     max_waiting: int = Field(32, ge=0, description="requests that may wait; one more is answered 503")
 

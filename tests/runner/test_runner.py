@@ -7,7 +7,9 @@ import sys
 from pathlib import Path
 
 import httpx
+import uvicorn
 
+import local_runner
 from tests.conftest import ROOT, Runner, run_service
 
 
@@ -41,3 +43,10 @@ def test_it_works_from_any_folder_and_ends_cleanly_when_told_to(tmp_path: Path) 
         runner.process.send_signal(signal.SIGTERM)
         assert runner.process.wait(15) in (0, -signal.SIGTERM)
         assert "Traceback" not in runner.log_text()
+
+
+def test_an_answer_on_a_connection_that_is_used_again_is_not_held_back() -> None:
+    listener = local_runner.listen(uvicorn.Config("local_runner:app", host="127.0.0.1", port=0, log_config=None))
+    listener.listen()
+    with listener, socket.create_connection(listener.getsockname()), listener.accept()[0] as accepted:
+        assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)

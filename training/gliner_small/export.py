@@ -5,11 +5,12 @@ import json
 from pathlib import Path
 from typing import Any
 
+from functions.extract.export import export as export_files
+
 
 def export(gliner: Any, folder: Path) -> None:
     """Export `gliner` (a UniEncoderSpanGLiNER in eval mode) to `folder`; other files there are left alone."""
-    gliner.eval()
-    gliner.export_to_onnx(folder)
+    export_files(gliner, folder)
     config_path = folder / "gliner_config.json"
     config = json.loads(config_path.read_text(encoding="utf-8"))
     config["model_type"] = "gliner"

@@ -1,0 +1,71 @@
+"""What the less precise forms cost: entities of the embedded model on its held-out sentences.
+
+    python -m benchmarks.extract.precision
+
+It says something about this model alone: how a model takes to 8 bits depends on its weights.
+"""
+
+import asyncio
+import json
+import os
+import statistics
+from typing import Any, get_args
+
+from benchmarks.summarize.sides import ROOT
+from common.settings import Precision, get_settings
+
+SENTENCES = ROOT / "tests/data/entities.jsonl"
+# Low, so that spans that fall below the usual threshold on one side only are seen with both scores.
+THRESHOLD, LOW = 0.5, 0.05
+
+Key = tuple[int, int, int, str]
+
+
+def scores(precision: str) -> dict[Key, float]:
+    """Of each span with a score over `LOW`, by sentence, start, end and label."""
+    os.environ["FACTORY_EXTRACT__PRECISION"] = precision
+    get_settings.cache_clear()
+    from functions.extract import engine, service
+    from functions.extract.schemas import Options
+
+    loaded = engine.load(lambda _: None)
+
+    async def find(pieces: Any) -> Any:
+        return loaded.spans(pieces)[0]
+
+    found: dict[Key, float] = {}
+    for number, line in enumerate(SENTENCES.read_text(encoding="utf-8").splitlines()):
+        sentence = json.loads(line)
+        options = Options(labels=sentence["labels"], threshold=LOW)
+        for entity in asyncio.run(service.extract(sentence["text"], options, loaded, find)).entities:
+            found[number, entity.start, entity.end, entity.label] = entity.score
+    return found
+
+
+def expected() -> set[Key]:
+    sentences = [json.loads(line) for line in SENTENCES.read_text(encoding="utf-8").splitlines()]
+    return {
+        (number, entity["start"], entity["end"], entity["label"])
+        for number, sentence in enumerate(sentences)
+        for entity in sentence["entities"]
+    }
+
+
+def main() -> None:
+    truth = expected()
+    exact = scores("fp32")
+    kept = {key for key, score in exact.items() if score > THRESHOLD}
+    print("| precision | F1 | spans lost | spans new | score, mean difference | largest |")
+    print("| --- | ---: | ---: | ---: | ---: | ---: |")
+    for precision in get_args(Precision):
+        found = exact if precision == "fp32" else scores(precision)
+        over = {key for key, score in found.items() if score > THRESHOLD}
+        f1 = 2 * len(over & truth) / (len(over) + len(truth))
+        differences = [abs(found[key] - exact[key]) for key in found.keys() & exact.keys()]
+        lost, new = len(kept - over), len(over - kept)
+        mean, largest = statistics.mean(differences), max(differences)
+        print(f"| {precision} | {f1:.3f} | {lost} | {new} | {mean:.5f} | {largest:.4f} |")
+
+
+if __name__ == "__main__":
+    main()

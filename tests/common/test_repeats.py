@@ -1,0 +1,70 @@
+import asyncio
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+
+import pytest
+
+from common.repeats import Flights, Kept
+
+BOUND_SECONDS = 10.0
+
+
+def test_what_was_asked_for_last_is_kept_within_the_bytes() -> None:
+    kept: Kept[str] = Kept(len)
+    for name in "abc":
+        kept.keep(name.encode(), name * 4, 12)
+    assert kept.get(b"a") == "aaaa"
+    kept.keep(b"d", "dddd", 12)
+    assert [kept.get(name.encode()) for name in "abcd"] == ["aaaa", None, "cccc", "dddd"]
+
+
+def test_a_result_that_is_larger_than_all_the_room_is_not_kept_nor_anything_lost_for_long() -> None:
+    kept: Kept[str] = Kept(len)
+    kept.keep(b"large", "x" * 20, 12)
+    assert kept.get(b"large") is None
+    kept.keep(b"small", "x", 12)
+    assert kept.get(b"small") == "x"
+
+
+def test_no_bytes_keep_nothing() -> None:
+    kept: Kept[str] = Kept(len)
+    kept.keep(b"a", "a", 0)
+    assert kept.get(b"a") is None
+
+
+def test_who_joins_late_hears_all_and_a_failure_is_everyones_and_then_forgotten() -> None:
+    runs = 0
+
+    async def play() -> None:
+        flights: Flights[int] = Flights()
+        go = asyncio.Event()
+
+        async def produce() -> AsyncGenerator[int]:
+            nonlocal runs
+            runs += 1
+            yield 1
+            await go.wait()
+            yield 2
+            if runs == 1:
+                raise RuntimeError("broken")
+
+        async def listen() -> list[int]:
+            heard = []
+            async with aclosing(flights.join(b"key", produce)) as pieces:
+                async for piece in pieces:
+                    heard.append(piece)
+            return heard
+
+        first = asyncio.create_task(listen())
+        await asyncio.sleep(0.01)
+        second = asyncio.create_task(listen())
+        await asyncio.sleep(0.01)
+        go.set()
+        for task in (first, second):
+            with pytest.raises(RuntimeError, match="broken"):
+                await task
+        assert runs == 1
+        assert await listen() == [1, 2]
+        assert runs == 2
+
+    asyncio.run(asyncio.wait_for(play(), BOUND_SECONDS))
