@@ -13,6 +13,7 @@ import resource
 import sys
 import time
 from collections.abc import Callable
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
@@ -25,10 +26,13 @@ def parts(texts: list[str]) -> list[str]:
     """The texts, or what a caller has to make of longer ones by itself."""
     cut = []
     for text in texts:
-        words = text.split(" ")
-        # A full stop at a word's end counts as a word.
-        step = MOST_WORDS * 9 // 10
-        cut += [" ".join(words[start : start + step]) for start in range(0, len(words), step)]
+        rest = text.split(" ")
+        while rest:
+            # A full stop is a word to them.
+            ends = accumulate(1 + word.endswith(".") for word in rest)
+            count = sum(end <= MOST_WORDS for end in ends)
+            cut.append(" ".join(rest[:count]))
+            rest = rest[count:]
     return cut
 
 
