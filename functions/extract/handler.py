@@ -56,7 +56,10 @@ async def extract(body: ExtractRequest, request: Request) -> ExtractResponse | T
                 result = await _result(body.text, options, engine, timing)
                 answer: ExtractResponse | TextsResponse = ExtractResponse(**result.model_dump(), model=engine.name)
             else:
-                results = [_result_or_error(text, options, engine, timing) for text in body.texts or []]
+                results = [
+                    _result_or_error(f"texts[{number}]", text, options, engine, timing)
+                    for number, text in enumerate(body.texts or [])
+                ]
                 answer = TextsResponse(
                     results=await asyncio.gather(*results), model=engine.name, inference_time_ms=_since(begun)
                 )
@@ -82,7 +85,7 @@ class _Timing:
 
 
 async def _result_or_error(
-    text: str, options: Options, engine: GlinerEngine, timing: _Timing
+    field: str, text: str, options: Options, engine: GlinerEngine, timing: _Timing
 ) -> TextResult | TextError:
     """What went wrong with one text is told in its place; the others have their results."""
     try:
@@ -90,7 +93,7 @@ async def _result_or_error(
         return await _result(text, options, engine, timing)
     except ValidationError as error:
         reason = error.errors()[0]["msg"].removeprefix("Value error, ")
-        problem = InvalidInput([FieldError("text", reason)]).problem("")
+        problem = InvalidInput([FieldError(field, reason)]).problem("")
     except FactoryError as error:
         problem = error.problem("")
     except Exception:

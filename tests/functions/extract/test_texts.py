@@ -35,6 +35,7 @@ def test_a_bad_text_has_its_own_error_and_loses_no_other(runner: Runner) -> None
     results = response.json()["results"]
     assert ["error" in result for result in results] == [True, False, True, True, True, False]
     reasons = [result["error"]["detail"] for result in results if "error" in result]
+    assert reasons[0].startswith("texts[0]: ")
     assert ["blank" in reasons[0], "blank" in reasons[1], "NUL" in reasons[2], "200000" in reasons[3]] == [True] * 4
     assert {result["error"]["status"] for result in results if "error" in result} == {422}
     assert [entity["text"] for entity in results[1]["entities"]] == ["Apple Inc.", "Tim Cook", "Paris"]
