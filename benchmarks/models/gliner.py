@@ -4,8 +4,8 @@
 
 The encoder is deberta-v3-small's (6 layers, 768, 12 heads, 128,004 tokens), the head the library's for markerV0; the
 exports are the library's own, fp32 and int8. Random weights take as long to multiply as trained ones. Two things are
-made so on purpose: the tokenizer makes four tokens of three words, about what DeBERTa's makes of news, and about one span
-in a thousand scores over 0.5; otherwise a large part of all spans would, and decoding cost more than it does for anyone.
+made so on purpose: the tokenizer makes four tokens of three words, about what DeBERTa's makes of news, and one span in
+a thousand scores over 0.5; otherwise a large part of all would, and decoding would cost more than it does for anyone.
 """
 
 import argparse
