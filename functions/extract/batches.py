@@ -8,6 +8,7 @@ import asyncio
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from itertools import chain
 
 from common.worker import Worker
 from functions.extract.decoding import Span
@@ -58,12 +59,10 @@ class Batches:
 
     async def _serve(self) -> None:
         while batch := self._next():
-            engine = batch[0][0].engine
-            pieces = [piece for _, piece in batch]
             for turn, _ in batch:
                 turn.started()
             try:
-                results = await self._worker.run(lambda _, engine=engine, pieces=pieces: engine.spans(pieces))  # type: ignore[misc]
+                results = await self._run(batch)
             except Exception as error:
                 for turn, _ in batch:
                     turn.waiting.clear()
@@ -76,6 +75,10 @@ class Batches:
                 if not turn.waiting and not turn.running and not turn.done.done():
                     turn.done.set_result(None)
 
+    async def _run(self, batch: Sequence[tuple[_Turn, Piece]]) -> list[list[Span]]:
+        engine, pieces = batch[0][0].engine, [piece for _, piece in batch]
+        return await self._worker.run(lambda _: engine.spans(pieces))
+
     def _next(self) -> list[tuple[_Turn, Piece]]:
         """The first piece of the requester whose turn it is, and what may run beside it."""
         self._drop_finished()
@@ -86,12 +89,11 @@ class Batches:
         batch = [(first, first.waiting.popleft())]
         # To the end of the line.
         self._turns[requester] = self._turns.pop(requester)
-        others = [turn for turns in self._turns.values() for turn in turns if turn.waiting]
+        turns = chain.from_iterable(self._turns.values())
+        others = [turn for turn in turns if turn.waiting and turn.engine is first.engine]
         lengths = [len(turn.waiting[0].text.tokens) for turn in others]
-        same = [turn.engine is first.engine for turn in others]
         for index in companions(len(batch[0][1].text.tokens), lengths, first.engine.batch_tokens):
-            if same[index]:
-                batch.append((others[index], others[index].waiting.popleft()))
+            batch.append((others[index], others[index].waiting.popleft()))
         for turn, _ in batch:
             turn.running += 1
         return batch

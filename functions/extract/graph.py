@@ -79,7 +79,7 @@ def _kept(source: Path, folder: Path) -> Path | None:
 
 
 def _make(source: Path, folder: Path, precision: Precision) -> Path | None:
-    """None where `folder` cannot be written, or the other process failed."""
+    """None where `folder` cannot be written: elsewhere it may be. `source` itself where the other process failed."""
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".making-") as temporary:
@@ -98,15 +98,18 @@ def _make(source: Path, folder: Path, precision: Precision) -> Path | None:
                 (made / LEFT_ALONE).write_text(done.stdout, encoding="utf-8")
             elif done.returncode != 0:
                 reason = (done.stderr.strip() or f"exit code {done.returncode}").rpartition("\n")[2]
-                logger.warning("%s could not be rebuilt: %s", source, reason)
-                return None
+                logger.warning("%s could not be prepared and is used as it is: %s", source, reason)
+                return source
             try:
                 made.rename(folder)
             except OSError:
                 # Another process was first.
                 if not folder.is_dir():
                     raise
-    except (OSError, subprocess.TimeoutExpired) as error:
+    except subprocess.TimeoutExpired as error:
+        logger.warning("%s could not be prepared and is used as it is: %s", source, error)
+        return source
+    except OSError as error:
         logger.info("%s cannot be prepared in %s: %s", source, folder.parent, error)
         return None
     return _kept(source, folder)
