@@ -12,7 +12,7 @@ from math import hypot, log
 from string import punctuation
 from typing import TYPE_CHECKING
 
-from functions.summarize.sentences import finished, sentences
+from common.sentences import finished, sentences
 
 if TYPE_CHECKING:
     import numpy as np

@@ -6,7 +6,7 @@ from itertools import pairwise
 import pytest
 
 from functions.summarize.condense import MAX_RANKED, condense, last_finished, windows
-from functions.summarize.sentences import sentences
+from common.sentences import sentences
 
 # A news story, with what a page puts around one: the lines in FILLER have nothing to do with it.
 LEAD = [

@@ -2,7 +2,7 @@ import random
 
 import pytest
 
-from functions.summarize.sentences import finished, sentences
+from common.sentences import finished, sentences
 
 # A mark in front of every piece but the first: where the splitter must cut, and nowhere else.
 CUT = "|"
