@@ -13,6 +13,7 @@ from typing import Any
 from fastapi import APIRouter, FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import Response
+from fastapi.routing import APIRoute
 from mangum import Mangum
 from mangum.adapter import DEFAULT_TEXT_MIME_TYPES
 from starlette.datastructures import Headers, MutableHeaders
@@ -102,6 +103,14 @@ async def cancelled_on_disconnect(request: Request) -> AsyncIterator[None]:
         await asyncio.wait([watcher])
 
 
+class ForeignRoute(APIRoute):
+    """A route whose clients look for errors in members of their own, beside those of problem+json."""
+
+    @staticmethod
+    def problem_members(error: FactoryError) -> dict[str, Any]:
+        raise NotImplementedError
+
+
 def unexpected() -> FactoryError:
     """What a caller is told of the exception that is being handled; the log gets the whole of it."""
     logger.exception("request %s failed", logs.trace().request_id)
@@ -135,12 +144,20 @@ class RequestScope:
 
         try:
             await self.app(scope, receive, send_with_headers)
-        except Exception:
-            error = unexpected()
-            if status:
-                # Half an answer is out: break the connection rather than end it as if it were whole.
+        except Exception as error:
+            if not status:
+                await _problem(unexpected())(scope, receive, send_with_headers)
+                return
+            # Half an answer is out: break the connection rather than end it as if it were whole. A server closes it
+            # when an app returns in the middle of an answer; Mangum would take that for the end.
+            # Starlette wraps what it has a handler for and cannot answer any more.
+            reason = error.__cause__ if isinstance(error, RuntimeError) else error
+            if not isinstance(reason, FactoryError):
+                unexpected()
                 raise
-            await _problem(error)(scope, receive, send_with_headers)
+            logger.warning("request %s was cut: %s", trace.request_id, reason)
+            if "aws.context" in scope:
+                raise
         finally:
             route = getattr(scope.get("route"), "path", "unmatched")
             total_ms = (time.monotonic() - begun) * 1000
@@ -209,15 +226,25 @@ async def _discard(receive: Receive) -> None:
         return
 
 
-def _problem(error: FactoryError, headers: dict[str, str] | None = None) -> Response:
+def _problem(
+    error: FactoryError, headers: dict[str, str] | None = None, dialect: type[ForeignRoute] | None = None
+) -> Response:
+    problem = error.problem(logs.trace().request_id)
+    if dialect is not None:
+        problem |= dialect.problem_members(error)
     # ASCII only: a field's name may hold what UTF-8 cannot carry, such as half a surrogate pair.
-    body = json.dumps(error.problem(logs.trace().request_id), ensure_ascii=True)
+    body = json.dumps(problem, ensure_ascii=True)
     return Response(body, error.status, {**error.headers, **(headers or {})}, PROBLEM_JSON)
 
 
-async def _on_factory_error(_: Request, error: Exception) -> Response:
+def _dialect(request: Request) -> type[ForeignRoute] | None:
+    route = request.scope.get("route")
+    return type(route) if isinstance(route, ForeignRoute) else None
+
+
+async def _on_factory_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, FactoryError)
-    return _problem(error)
+    return _problem(error, dialect=_dialect(request))
 
 
 async def _on_http_exception(_: Request, error: Exception) -> Response:
@@ -235,13 +262,17 @@ async def _on_http_exception(_: Request, error: Exception) -> Response:
 
 async def _on_validation_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)
+    return _problem(_invalid(request, error), dialect=_dialect(request))
+
+
+def _invalid(request: Request, error: RequestValidationError) -> FactoryError:
     first = error.errors()[0]
     if first["type"] == "json_invalid":
-        return _problem(MalformedRequest(f"body: not valid JSON at character {first['loc'][-1]}"))
+        return MalformedRequest(f"body: not valid JSON at character {first['loc'][-1]}")
     media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if first["loc"] == ("body",) and media_type != "application/json":
-        return _problem(UnsupportedMediaType("body: send JSON with the header Content-Type: application/json"))
-    return _problem(InvalidInput([_field_error(item) for item in error.errors()]))
+        return UnsupportedMediaType("body: send JSON with the header Content-Type: application/json")
+    return InvalidInput([_field_error(item) for item in error.errors()])
 
 
 def _field_error(item: dict[str, Any]) -> FieldError:

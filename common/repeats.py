@@ -34,45 +34,13 @@ class Kept(Generic[T]):
             _, oldest = self._results.popitem(last=False)
             self._bytes -= self._size(oldest)
 
-
-class Flights(Generic[T]):
-    """Runs that several may listen to. Belongs to one event loop."""
-
-    def __init__(self) -> None:
-        self._flights: dict[bytes, _Flight[T]] = {}
-
-    async def join(self, key: bytes, produce: Produce[T]) -> AsyncGenerator[T]:
-        """What `produce` yields, from the start: of the run under `key`, if there is one, else of a new one.
-
-        The run ends when nobody listens any more.
-        """
-        flight = self._flights.get(key)
-        if flight is None or flight.error:
-            flight = self._begin(key, produce)
-        flight.listeners += 1
-        try:
-            async with aclosing(flight.listen()) as pieces:
-                async for piece in pieces:
-                    yield piece
-        finally:
-            flight.listeners -= 1
-            if not flight.listeners:
-                # Before it is over: who comes now must not join a run that is being ended.
-                self._forget(key, flight)
-                await flight.end()
-
-    def _begin(self, key: bytes, produce: Produce[T]) -> "_Flight[T]":
-        flight = self._flights[key] = _Flight(produce)
-        flight.task.add_done_callback(lambda _: self._forget(key, flight))
-        return flight
-
-    def _forget(self, key: bytes, flight: "_Flight[T]") -> None:
-        if self._flights.get(key) is flight:
-            del self._flights[key]
+    def drop(self, key: bytes) -> None:
+        if (result := self._results.pop(key, None)) is not None:
+            self._bytes -= self._size(result)
 
 
-class _Flight(Generic[T]):
-    """One run and those who listen to it; a late listener hears it from the start."""
+class Run(Generic[T]):
+    """What `produce` yields, taken as fast as it comes and kept for those who listen, late ones included."""
 
     def __init__(self, produce: Produce[T]) -> None:
         self.listeners = 0
@@ -117,3 +85,39 @@ class _Flight(Generic[T]):
     def _wake(self) -> None:
         self._news.set()
         self._news = asyncio.Event()
+
+
+class Flights(Generic[T]):
+    """Runs that several may listen to. Belongs to one event loop."""
+
+    def __init__(self) -> None:
+        self._flights: dict[bytes, Run[T]] = {}
+
+    async def join(self, key: bytes, produce: Produce[T]) -> AsyncGenerator[T]:
+        """What `produce` yields, from the start: of the run under `key`, if there is one, else of a new one.
+
+        The run ends when nobody listens any more.
+        """
+        flight = self._flights.get(key)
+        if flight is None or flight.error:
+            flight = self._begin(key, produce)
+        flight.listeners += 1
+        try:
+            async with aclosing(flight.listen()) as pieces:
+                async for piece in pieces:
+                    yield piece
+        finally:
+            flight.listeners -= 1
+            if not flight.listeners:
+                # Before it is over: who comes now must not join a run that is being ended.
+                self._forget(key, flight)
+                await flight.end()
+
+    def _begin(self, key: bytes, produce: Produce[T]) -> Run[T]:
+        flight = self._flights[key] = Run(produce)
+        flight.task.add_done_callback(lambda _: self._forget(key, flight))
+        return flight
+
+    def _forget(self, key: bytes, flight: Run[T]) -> None:
+        if self._flights.get(key) is flight:
+            del self._flights[key]

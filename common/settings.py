@@ -83,12 +83,23 @@ class ExtractSettings(Section):
 
 
 class AudioSettings(Section):
+    engine: Literal["auto", "edge-tts", "espeak-ng"] = Field(
+        "auto", description="auto: edge-tts, and espeak-ng when the speech cloud fails before its first sound"
+    )
     endpoint: str | None = Field(None, description="WebSocket URL in place of the speech cloud's own")
-    connect_seconds: float = Field(5.0, gt=0, le=60, description="limit for reaching the speech cloud")
-    first_audio_seconds: float = Field(10.0, gt=0, le=120, description="limit for its first and each further sound")
-    fallback: bool = Field(True, description="let espeak-ng speak when the cloud fails before its first sound")
-    concurrency: int = Field(8, ge=1, le=256, description="recordings that are made at the same time")
-    max_waiting: int = Field(32, ge=0, description="requests that may wait; one more is answered 503")
+    voices_endpoint: str | None = Field(None, description="URL in place of the speech cloud's own list of voices")
+    connect_seconds: float = Field(2.0, gt=0, le=60, description="limit for reaching the speech cloud")
+    first_audio_seconds: float = Field(3.0, gt=0, le=120, description="limit for its first sound after that")
+    between_audio_seconds: float = Field(10.0, gt=0, le=120, description="limit for each further sound")
+    patience_seconds: float = Field(
+        3.5, gt=0, le=300, description="limit for the first sound with all tries, without `Prefer: wait`"
+    )
+    breaker_failures: int = Field(3, ge=1, description="failures in a row after which the speech cloud is left alone")
+    breaker_seconds: float = Field(30.0, gt=0, le=3600, description="for how long; up to 8 times that if it stays away")
+    listener_seconds: float = Field(120.0, gt=0, description="limit for a listener to take the next piece")
+    concurrency: int = Field(32, ge=1, le=256, description="recordings that are made at the same time")
+    max_waiting: int = Field(64, ge=0, description="requests that may wait; one more is answered 503")
+    answer_cache_bytes: int = Field(67_108_864, ge=0, description="recordings kept for equal requests; 0: none")
 
 
 PROFILES: dict[Profile, dict[str, Any]] = {

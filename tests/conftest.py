@@ -17,7 +17,7 @@ import pytest
 
 from common.lazy import models
 from common.settings import PREFIX, get_settings
-from tests.doubles.speech_cloud import SpeechCloud
+from tests.doubles.edge_server import SpeechCloud
 
 ROOT = Path(__file__).resolve().parent.parent
 START_SECONDS = 60.0

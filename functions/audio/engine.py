@@ -1,11 +1,13 @@
-"""The speech cloud, through edge-tts: one request becomes the MP3 pieces that arrive, or one clear error."""
+"""The speech cloud, through edge-tts: one turn becomes the sound and the words that arrive, or one clear error."""
 
 import asyncio
+import time
 from collections.abc import AsyncGenerator, Coroutine
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from common.errors import FactoryError, UpstreamFailed, UpstreamTimeout
+from common.errors import FactoryError, UpstreamFailed, UpstreamSilent, UpstreamTimeout
 from common.settings import AudioSettings
+from functions.audio.pieces import Piece, Word
 from functions.audio.schemas import AudioRequest
 
 if TYPE_CHECKING:
@@ -14,7 +16,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-NO_SOUND = "the speech cloud sent no sound; the text may hold nothing that can be spoken"
+TICKS_PER_SECOND = 10_000_000
 
 
 class UpstreamRefused(UpstreamFailed):
@@ -24,40 +26,44 @@ class UpstreamRefused(UpstreamFailed):
 class EdgeSpeech:
     """Speaks with edge-tts: 24 kHz, 48 kbit/s, mono MP3."""
 
-    name: ClassVar[Literal["edge-tts"]] = "edge-tts"
-
     def __init__(self, settings: AudioSettings) -> None:
         self._settings = settings
 
-    def voice(self, request: AudioRequest) -> str:
-        return request.voice
+    async def turn(self, text: str, request: AudioRequest, first_by: float | None) -> AsyncGenerator[Piece, None]:
+        """The pieces of one turn as they arrive, a sound first; it ends only when the whole turn has come.
 
-    async def stream(self, request: AudioRequest) -> AsyncGenerator[bytes, None]:
-        """Pieces of one recording as they arrive; it ends only when the whole recording has come.
-
-        Raises UpstreamFailed (UpstreamRefused when it is of no use to ask again) and UpstreamTimeout.
+        `text` is at most what the cloud says in one turn; voice, rate, volume and pitch are the request's. The first
+        sound is waited for until `first_by` (`time.monotonic`) and never longer than the settings allow. Raises
+        UpstreamFailed (UpstreamRefused when it is of no use to ask again, UpstreamSilent when a whole turn held no
+        sound) and UpstreamTimeout.
         """
         # On a thread: the first import of edge-tts and aiohttp would hold up the event loop.
-        communicate = await asyncio.to_thread(self._communicate, request)
+        communicate = await asyncio.to_thread(self._communicate, text, request)
+        communicate.state = state = _State(communicate.state)  # type: ignore[assignment]
+        deadline = time.monotonic() + self._settings.connect_seconds + self._settings.first_audio_seconds
+        deadline = min(deadline, first_by) if first_by is not None else deadline
         messages = _Messages(communicate)
-        clock = asyncio.get_running_loop()
-        deadline = clock.time() + self._settings.connect_seconds + self._settings.first_audio_seconds
-        received = 0
+        early_words: list[Word] | None = []
         try:
             while (message := await messages.next(deadline)) is not None:
                 if message["type"] != "audio":
+                    word = _word(message)
+                    if early_words is None:
+                        yield word
+                    else:
+                        early_words.append(word)
                     continue
-                received += len(message["data"])
-                _check_no_turn_was_cut(communicate, received)
                 yield message["data"]
-                deadline = clock.time() + self._settings.first_audio_seconds
+                for word in early_words or ():
+                    yield word
+                early_words = None
+                deadline = time.monotonic() + self._settings.between_audio_seconds
         finally:
             messages.close()
-        _check_no_turn_was_cut(communicate, received, ended=True)
-        if not received:
-            raise UpstreamFailed(NO_SOUND)
+        if not state.turn_ended:
+            raise UpstreamFailed("the speech cloud closed the connection in the middle of the recording")
 
-    def _communicate(self, request: AudioRequest) -> "Communicate":
+    def _communicate(self, text: str, request: AudioRequest) -> "Communicate":
         import edge_tts.communicate
         import edge_tts.constants
         from aiohttp import ClientTimeout
@@ -66,7 +72,12 @@ class EdgeSpeech:
         # edge-tts appends `&name=value` to it.
         edge_tts.communicate.WSS_URL = endpoint if "?" in endpoint else f"{endpoint}?"  # type: ignore[attr-defined]
         communicate = edge_tts.communicate.Communicate(
-            request.text, request.voice, rate=request.rate, volume=request.volume, pitch=request.pitch
+            text,
+            request.voice,
+            rate=request.rate,
+            volume=request.volume,
+            pitch=request.pitch,
+            boundary="WordBoundary",
         )
         # Its constructor takes whole seconds only.
         communicate.session_timeout = ClientTimeout(
@@ -78,31 +89,33 @@ class EdgeSpeech:
         return communicate
 
 
-def _check_no_turn_was_cut(communicate: "Communicate", received: int, *, ended: bool = False) -> None:
-    """Raise UpstreamFailed when audio came whose `turn.end` did not.
+class _State(dict[str, Any]):
+    """The notes that edge-tts 7.3.1 takes during a turn: `offset_compensation` is written at `turn.end`, only there.
 
-    edge-tts 7.3.1 takes a socket that closes without `turn.end` for success. Its own count of bytes tells: at
-    `turn.end`, and only there, the bytes of a turn are added to `cumulative_audio_bytes`; the next turn (a text over
-    4,096 bytes has several) forgets those of a turn that was cut.
+    It takes a socket that closes without `turn.end` for success, and a turn without a sound for a failure.
     """
-    state = communicate.state
-    accounted = state["cumulative_audio_bytes"] + (0 if ended else state["chunk_audio_bytes"])
-    if received != accounted:
-        raise UpstreamFailed("the speech cloud closed the connection in the middle of the recording")
+
+    turn_ended = False
+
+    def __setitem__(self, key: str, value: Any) -> None:
+        if key == "offset_compensation":
+            self.turn_ended = True
+        super().__setitem__(key, value)
 
 
 class _Messages:
-    """The messages of one recording, each with a limit of time, and a way out at any moment."""
+    """The messages of one turn, each with a limit of time, and a way out at any moment."""
 
     def __init__(self, communicate: "Communicate") -> None:
+        self._communicate = communicate
         self._messages = communicate.stream()
         self._reading: asyncio.Task[TTSChunk | None] | None = None
         self._ended = False
 
     async def next(self, deadline: float) -> "TTSChunk | None":
-        """The next message, None after the last; UpstreamTimeout at `deadline` (event loop's clock)."""
+        """The next message, None after the last; UpstreamTimeout at `deadline` (`time.monotonic`)."""
         self._reading = _background(self._step())
-        await asyncio.wait({self._reading}, timeout=deadline - asyncio.get_running_loop().time())
+        await asyncio.wait({self._reading}, timeout=deadline - time.monotonic())
         if self._reading.done():
             return self._reading.result()
         raise UpstreamTimeout("the speech cloud sent no sound in time")
@@ -130,7 +143,7 @@ class _Messages:
         except Exception as error:
             self._ended = True
             # All of them: on an answer that breaks the protocol edge-tts raises whatever its parsing trips over.
-            raise _upstream_error(error) from error
+            raise _upstream_error(error, self._communicate) from error
 
     async def _read_on(self) -> None:
         while await self._step() is not None:
@@ -144,7 +157,12 @@ def _background(work: Coroutine[Any, Any, T]) -> "asyncio.Task[T]":
     return task
 
 
-def _upstream_error(error: Exception) -> FactoryError:
+def _word(message: "TTSChunk") -> Word:
+    start = message["offset"] / TICKS_PER_SECOND
+    return Word(message["text"], start, start + message["duration"] / TICKS_PER_SECOND)
+
+
+def _upstream_error(error: Exception, communicate: "Communicate") -> FactoryError:
     import aiohttp
     from edge_tts.exceptions import NoAudioReceived, SkewAdjustmentError
 
@@ -156,7 +174,9 @@ def _upstream_error(error: Exception) -> FactoryError:
     if isinstance(error, SkewAdjustmentError):
         return UpstreamRefused("the speech cloud refused the connection with HTTP 403")
     if isinstance(error, NoAudioReceived):
-        return UpstreamFailed(NO_SOUND)
+        if getattr(communicate.state, "turn_ended", False):
+            return UpstreamSilent("the speech cloud sent no sound; the text may hold nothing that can be spoken")
+        return UpstreamFailed("the speech cloud closed the connection before the first sound")
     if isinstance(error, aiohttp.ClientConnectionError | OSError):
         return UpstreamFailed("the speech cloud could not be reached")
     return UpstreamFailed(f"the speech cloud's answer was not understood ({type(error).__name__})")

@@ -1,20 +1,54 @@
-"""POST /audio and GET /audio/voices."""
+"""POST /audio and GET /audio/voices; POST /v1/audio/speech and GET /v1/models for clients of OpenAI's API."""
 
+import time
 from contextlib import AsyncExitStack
+from typing import Annotated, Any
 
-from fastapi import APIRouter, Request
-from fastapi.responses import StreamingResponse
+from fastapi import APIRouter, Query, Request
+from fastapi.responses import Response, StreamingResponse
 
 from common.admission import Admission, Limits
-from common.app import cancelled_on_disconnect, create_app, create_handler
+from common.app import ForeignRoute, cancelled_on_disconnect, create_app, create_handler
+from common.breaker import Breaker, Tolerance
+from common.errors import FactoryError, FieldError, InvalidInput
 from common.logs import trace
+from common.patience import deadline
 from common.settings import get_settings
-from functions.audio import service
+from functions.audio.catalogue import catalogue, closest
 from functions.audio.engine import EdgeSpeech
 from functions.audio.espeak import EspeakSpeech
-from functions.audio.response import RecordingResponse
-from functions.audio.schemas import AudioRequest, VoiceEntry, VoiceList
-from functions.audio.voices import DEFAULT_VOICE, VOICES
+from functions.audio.relay import CloudSpeech
+from functions.audio.response import (
+    SOUND,
+    Format,
+    RecordingResponse,
+    captions_response,
+    headers,
+    is_known,
+    wanted_format,
+    whole_response,
+)
+from functions.audio.schemas import (
+    AudioRequest,
+    SpeechModel,
+    SpeechModelList,
+    SpeechRequest,
+    VoiceEntry,
+    VoiceList,
+)
+from functions.audio.service import SpeechEngine, Studio, tag
+from functions.audio.voices import DEFAULT_VOICE
+
+# How long GET /audio/voices waits for the cloud's list before it answers with what is known.
+VOICES_SECONDS = 2.0
+
+_TEXT = {"schema": {"type": "string"}}
+_HEADERS: dict[str, Any] = {
+    "X-Audio-Engine": {"schema": {"type": "string", "enum": ["edge-tts", "espeak-ng"]}},
+    "X-Audio-Voice": _TEXT,
+    "ETag": _TEXT,
+}
+_MP3 = {SOUND: {"schema": {"type": "string", "format": "binary"}}}
 
 
 def _limits() -> Limits:
@@ -22,46 +56,105 @@ def _limits() -> Limits:
     return Limits(settings.concurrency, settings.max_waiting)
 
 
+def _tolerance() -> Tolerance:
+    settings = get_settings().audio
+    return Tolerance(settings.breaker_failures, settings.breaker_seconds)
+
+
+class OpenAIRoute(ForeignRoute):
+    """OpenAI's SDK shows its user `error.message` of a body, and nothing else."""
+
+    @staticmethod
+    def problem_members(error: FactoryError) -> dict[str, Any]:
+        field = error.errors[0].field if isinstance(error, InvalidInput) else None
+        return {"error": {"message": error.detail, "type": error.slug, "param": field, "code": error.slug}}
+
+
 router = APIRouter(tags=["audio"])
+openai = APIRouter(tags=["audio"], route_class=OpenAIRoute)
 admission = Admission("audio", _limits)
+breaker = Breaker("speech cloud", _tolerance)
+studio = Studio(admission)
 
 
 @router.post(
     "/audio",
-    summary="Read a text aloud: an MP3, streamed while it is made",
+    summary="Read a text aloud: an MP3, streamed while it is made, or its captions",
     response_class=StreamingResponse,
     responses={
         200: {
-            "description": "24 kHz mono MP3 from edge-tts; 22.05 kHz when espeak-ng had to stand in",
-            "content": {"audio/mpeg": {"schema": {"type": "string", "format": "binary"}}},
-            "headers": {
-                "X-Audio-Engine": {"schema": {"type": "string", "enum": ["edge-tts", "espeak-ng"]}},
-                "X-Audio-Voice": {"schema": {"type": "string"}},
-                "ETag": {"schema": {"type": "string"}},
-            },
-        }
+            "description": "24 kHz mono MP3, or by `Accept` the captions as WebVTT or SubRip",
+            "content": {**_MP3, "text/vtt": _TEXT, "application/x-subrip": _TEXT},
+            "headers": _HEADERS,
+        },
+        304: {"description": "`If-None-Match` names this recording"},
     },
 )
-async def audio(request: Request, wish: AudioRequest) -> RecordingResponse:
+async def audio(request: Request, wish: AudioRequest) -> Response:
+    return await _answer(request, wish, wanted_format(request))
+
+
+@openai.post(
+    "/v1/audio/speech",
+    summary="POST /audio in the terms of OpenAI's API",
+    response_class=StreamingResponse,
+    responses={200: {"description": "24 kHz mono MP3", "content": _MP3, "headers": _HEADERS}},
+)
+async def speech(request: Request, wish: SpeechRequest) -> Response:
+    return await _answer(request, wish.audio(), SOUND)
+
+
+async def _answer(request: Request, wish: AudioRequest, wanted: Format) -> Response:
     settings = get_settings().audio
-    fallback = EspeakSpeech() if settings.fallback else None
+    engines: list[SpeechEngine] = []
+    if settings.engine != "espeak-ng":
+        engines.append(CloudSpeech(EdgeSpeech(settings), breaker))
+    if settings.engine != "edge-tts":
+        engines.append(EspeakSpeech())
+    if is_known(request, first_choice := tag(wish, engines[0]), wanted):
+        return Response(status_code=304, headers=headers(first_choice, wanted))
+    first_by = deadline(request, settings.patience_seconds)
+    assert first_by is not None
     async with AsyncExitStack() as stack:
         async with cancelled_on_disconnect(request):
-            trace().add("queue", await stack.enter_async_context(admission.slot()))
             with trace().measure("first_audio"):
-                recording = await service.record(wish, EdgeSpeech(settings), fallback)
+                recording = await studio.recording(wish, engines, first_by, settings.answer_cache_bytes)
             stack.push_async_callback(recording.aclose)
-        return RecordingResponse(recording, held=stack.pop_all())
+            if is_known(request, recording.opening.tag, wanted):
+                return Response(status_code=304, headers=headers(recording.opening.tag, wanted))
+            if wanted != SOUND:
+                return captions_response(wish.text, await recording.finish(), wanted)
+            # HTTP/1.0 ends an answer by closing the connection: it could not be told whether it was cut. Lambda sends
+            # nothing before all of it is there.
+            if recording.finished or request.scope["http_version"] == "1.0" or "aws.context" in request.scope:
+                return whole_response(await recording.finish())
+        return RecordingResponse(recording, settings.listener_seconds, held=stack.pop_all())
 
 
 @router.get("/audio/voices", summary="The voices that POST /audio knows")
-async def audio_voices() -> VoiceList:
+async def audio_voices(
+    locale: Annotated[str | None, Query(max_length=32, description="a locale (`en-GB`) or a language (`en`)")] = None,
+) -> VoiceList:
+    await catalogue.refresh(get_settings().audio, VOICES_SECONDS)
+    found = list(catalogue.values()) if locale is None else catalogue.speaking(locale)
+    if locale is not None and not found:
+        near = closest(locale, {voice.locale for voice in catalogue.values()})
+        hint = f"; the closest are {', '.join(near)}" if near else ""
+        raise InvalidInput([FieldError("locale", f"no voice speaks it{hint}")])
     voices = [
         VoiceEntry(name=voice.name, locale=voice.locale, gender=voice.gender, fallback=f"espeak-ng:{voice.espeak}")
-        for voice in VOICES.values()
+        for voice in found
     ]
-    return VoiceList(default=DEFAULT_VOICE, voices=voices)
+    return VoiceList(default=DEFAULT_VOICE, source=catalogue.source, voices=voices)
 
 
+@openai.get("/v1/models", summary="What POST /v1/audio/speech may be asked for, in the terms of OpenAI's API")
+async def models() -> SpeechModelList:
+    return SpeechModelList(data=[SpeechModel(id="tts-1", created=_STARTED_AT, owned_by="edge-tts")])
+
+
+_STARTED_AT = int(time.time())
+
+router.include_router(openai)
 app = create_app(router, title="The Factory: audio")
 handler = create_handler(app)

@@ -1,26 +1,90 @@
-"""The answer that plays a recording while it is made."""
+"""The answers to a request for a recording: its sound while it is made, its captions, or that it is known already."""
 
+import asyncio
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack
+from typing import Literal
 
-from fastapi.responses import StreamingResponse
-from starlette.types import Receive, Scope, Send
+from fastapi import Request
+from fastapi.responses import Response, StreamingResponse
+from starlette.types import Message, Receive, Scope, Send
 
-from functions.audio.service import Recording
+from common.errors import ClientDisconnected
+from functions.audio.captions import Caption, captions, srt, vtt
+from functions.audio.pieces import BYTES_PER_SECOND
+from functions.audio.service import Finished, Opening, Recording
+
+Format = Literal["audio/mpeg", "text/vtt", "application/x-subrip"]
+SOUND: Format = "audio/mpeg"
+CAPTIONS: dict[Format, Callable[[Sequence[Caption]], str]] = {"text/vtt": vtt, "application/x-subrip": srt}
+FORMATS: dict[str, Format] = {wanted: wanted for wanted in (SOUND, *CAPTIONS)}
+
+
+def wanted_format(request: Request) -> Format:
+    """The first of our formats that `Accept` names; the sound if it names none of them."""
+    for accepted in request.headers.get("accept", "").split(","):
+        if (wanted := FORMATS.get(accepted.partition(";")[0].strip().lower())) is not None:
+            return wanted
+    return SOUND
+
+
+def entity_tag(tag: str, wanted: Format) -> str:
+    suffix = "" if wanted == SOUND else f"-{wanted.rpartition('/')[2]}"
+    return f'W/"{tag}{suffix}"'
+
+
+def is_known(request: Request, tag: str, wanted: Format) -> bool:
+    """Whether `If-None-Match` names this recording in this format; weak comparison (RFC 9110, 8.8.3.2)."""
+    names = ",".join(request.headers.getlist("if-none-match")).split(",")
+    known = entity_tag(tag, wanted).removeprefix("W/")
+    return any(name.strip().removeprefix("W/") == known for name in names)
+
+
+def headers(tag: str, wanted: Format, opening: Opening | None = None) -> dict[str, str]:
+    told = {"ETag": entity_tag(tag, wanted), "Vary": "Accept"}
+    if opening:
+        told |= {"X-Audio-Engine": opening.engine, "X-Audio-Voice": opening.voice}
+    return told
+
+
+def captions_response(text: str, recording: Finished, wanted: Format) -> Response:
+    found = captions(text, recording.words, len(recording.sound) / BYTES_PER_SECOND)
+    told = headers(recording.opening.tag, wanted, recording.opening)
+    return Response(CAPTIONS[wanted](found), headers=told, media_type=f"{wanted}; charset=utf-8")
 
 
 class RecordingResponse(StreamingResponse):
     """Streams `recording` and then lets go of `held`: at its end, when it breaks and when the listener leaves.
 
-    A recording that breaks raises here, after the headers, so the server breaks the connection as well.
+    A recording that breaks raises here, after the headers, so the connection is broken as well. A listener who takes
+    nothing for `listener_seconds` counts as gone.
     """
 
-    media_type = "audio/mpeg"
+    media_type = SOUND
 
-    def __init__(self, recording: Recording, held: AsyncExitStack) -> None:
-        headers = {"X-Audio-Engine": recording.engine, "X-Audio-Voice": recording.voice, "ETag": recording.etag}
-        super().__init__(recording, headers=headers)
+    def __init__(self, recording: Recording, listener_seconds: float, held: AsyncExitStack) -> None:
+        super().__init__(_sound(recording), headers=headers(recording.opening.tag, SOUND, recording.opening))
+        self._listener_seconds = listener_seconds
         self._held = held
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async def send_in_time(message: Message) -> None:
+            try:
+                async with asyncio.timeout(self._listener_seconds):
+                    await send(message)
+            except TimeoutError:
+                raise ClientDisconnected("the listener took nothing for too long") from None
+
         async with self._held:
-            await super().__call__(scope, receive, send)
+            await super().__call__(scope, receive, send_in_time)
+
+
+def whole_response(recording: Finished) -> Response:
+    told = headers(recording.opening.tag, SOUND, recording.opening)
+    return Response(recording.sound, headers=told, media_type=SOUND)
+
+
+async def _sound(recording: Recording) -> AsyncIterator[bytes]:
+    async for piece in recording:
+        if isinstance(piece, bytes):
+            yield piece

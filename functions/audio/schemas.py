@@ -1,15 +1,18 @@
-"""What POST /audio takes and what GET /audio/voices answers."""
+"""What POST /audio and POST /v1/audio/speech take, and what GET /audio/voices and GET /v1/models answer."""
 
 import re
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from common.text import without_nul
-from functions.audio.voices import DEFAULT_VOICE, VOICES, Gender, closest
+from functions.audio.catalogue import Source, catalogue, closest
+from functions.audio.voices import DEFAULT_VOICE, Gender
 
 MAX_CHARACTERS = 20_000
+# The cloud breaks off at one of them; to espeak-ng Ctrl-A begins a command, whose effect would outlast the request.
+NOT_IN_XML = re.compile(r"[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 
 @dataclass(frozen=True)
@@ -33,7 +36,7 @@ class SignedAmount:
         return int(value.removesuffix(self.unit))
 
 
-RATE = SignedAmount("%", -90, 200)
+RATE = SignedAmount("%", -90, 300)
 VOLUME = SignedAmount("%", -100, 100)
 PITCH = SignedAmount("Hz", -100, 100)
 
@@ -46,11 +49,14 @@ def _speakable(text: str) -> str:
 
 
 def _listed(name: str) -> str:
-    if name in VOICES:
+    if name in catalogue:
         return name
-    near = closest(name)
+    near = closest(name, catalogue)
     hint = f"the closest are {', '.join(near)}; " if near else ""
     raise ValueError(f"unknown voice; {hint}GET /audio/voices lists them all")
+
+
+SpokenText = Annotated[str, AfterValidator(without_nul), AfterValidator(_speakable)]
 
 
 class AudioRequest(BaseModel):
@@ -58,13 +64,16 @@ class AudioRequest(BaseModel):
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
-    text: Annotated[str, AfterValidator(without_nul), AfterValidator(_speakable)] = Field(
-        max_length=MAX_CHARACTERS, examples=["Hello world"]
-    )
+    text: SpokenText = Field(max_length=MAX_CHARACTERS, examples=["Hello world"])
     voice: Annotated[str, AfterValidator(_listed)] = Field(DEFAULT_VOICE, description="one of GET /audio/voices")
-    rate: Annotated[str, AfterValidator(RATE)] = Field("+0%", description="speed, -90% to +200%")
+    rate: Annotated[str, AfterValidator(RATE)] = Field("+0%", description="speed, -90% to +300%")
     volume: Annotated[str, AfterValidator(VOLUME)] = Field("+0%", description="-100% to +100%")
     pitch: Annotated[str, AfterValidator(PITCH)] = Field("+0Hz", description="-100Hz to +100Hz")
+
+    @property
+    def spoken_text(self) -> str:
+        """The text without what no XML document may hold and no engine can say; its length is the same."""
+        return NOT_IN_XML.sub(" ", self.text)
 
     @property
     def rate_percent(self) -> int:
@@ -79,6 +88,63 @@ class AudioRequest(BaseModel):
         return PITCH.number(self.pitch)
 
 
+# OpenAI's voices, as the speech cloud's that are most alike. The names say nothing of a language; these speak English
+# and, where multilingual, the language of the text.
+OPENAI_VOICES = {
+    "alloy": "en-US-AvaMultilingualNeural",
+    "ash": "en-US-AndrewMultilingualNeural",
+    "ballad": "en-GB-RyanNeural",
+    "cedar": "en-US-BrianMultilingualNeural",
+    "coral": "en-US-AriaNeural",
+    "echo": "en-US-GuyNeural",
+    "fable": "en-GB-ThomasNeural",
+    "marin": "en-US-EmmaMultilingualNeural",
+    "nova": "en-US-JennyNeural",
+    "onyx": "en-US-ChristopherNeural",
+    "sage": "en-US-MichelleNeural",
+    "shimmer": "en-GB-SoniaNeural",
+    "verse": "en-US-SteffanNeural",
+}
+
+
+def _openai_voice(name: str) -> str:
+    if name in OPENAI_VOICES or name in catalogue:
+        return OPENAI_VOICES.get(name, name)
+    near = closest(name, {*OPENAI_VOICES, *catalogue})
+    hint = f"the closest are {', '.join(near)}; " if near else ""
+    raise ValueError(f"unknown voice; {hint}it may be one of OpenAI's or of GET /audio/voices")
+
+
+class SpeechRequest(BaseModel):
+    """A recording to make, in the terms of OpenAI's `POST /v1/audio/speech`."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    model: str = Field("tts-1", max_length=200, description="any name: there is one")
+    input: SpokenText = Field(max_length=MAX_CHARACTERS, examples=["Hello world"])
+    voice: Annotated[str, AfterValidator(_openai_voice)] = Field(
+        "alloy", description="a name of OpenAI's, or one of GET /audio/voices"
+    )
+    speed: float = Field(1.0, ge=0.25, le=4.0, strict=False)
+    response_format: Literal["mp3"] = Field("mp3", description="the speech cloud gives nothing else")
+    stream_format: Literal["audio"] = Field("audio", description="the sound itself, as it is made")
+
+    def audio(self) -> AudioRequest:
+        return AudioRequest(text=self.input, voice=self.voice, rate=f"{round((self.speed - 1) * 100):+d}%")
+
+
+class SpeechModel(BaseModel):
+    id: str
+    object: Literal["model"] = "model"
+    created: int
+    owned_by: str
+
+
+class SpeechModelList(BaseModel):
+    object: Literal["list"] = "list"
+    data: list[SpeechModel]
+
+
 class VoiceEntry(BaseModel):
     name: str
     locale: str
@@ -88,4 +154,5 @@ class VoiceEntry(BaseModel):
 
 class VoiceList(BaseModel):
     default: str
+    source: Source = Field(description="cloud: what the speech cloud lists was added to the bundled voices")
     voices: list[VoiceEntry]

@@ -1,10 +1,11 @@
 """The voices that /audio may speak with, and the espeak-ng voice that stands in for each when the cloud is away.
 
-The list is closed: a voice goes into the SSML as it is, so nothing that is not in it may get that far. It holds what
-edge-tts's own voice list names, except Inuktitut, whose locale (`iu-Cans-CA`) edge-tts 7.3.1 cannot address.
+A voice goes into the SSML as it is, so only names of a list may get that far: the bundled one below, which holds what
+the cloud's own list named except Inuktitut, whose locale (`iu-Cans-CA`) edge-tts 7.3.1 cannot address, and what
+`catalogue.py` has learnt from the cloud since.
 """
 
-import difflib
+import re
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Literal
@@ -12,8 +13,8 @@ from typing import Literal
 Gender = Literal["Female", "Male"]
 
 DEFAULT_VOICE = "en-US-ChristopherNeural"
-# No voice's name is longer: a longer string is not compared with all of them.
-COMPARED_CHARACTERS = 64
+# What edge-tts can address, and nothing that could end the attribute of the SSML it goes into.
+NAME = re.compile(r"[a-z]{2,3}-[A-Z]{2,}-[A-Za-z][A-Za-z-]*Neural", re.ASCII)
 
 # The espeak-ng voice of a locale, else of its language, else the language's own code. espeak-ng's `en` is British and
 # its `fr` that of France. Languages that it lacks get their nearest kin that it has and whose script it reads; for
@@ -200,29 +201,26 @@ class Voice:
     espeak: str
 
 
-def _voices() -> dict[str, Voice]:
+def voice(name: str, locale: str, gender: Gender) -> Voice:
+    return Voice(name, locale, gender, _espeak_voice(locale, gender))
+
+
+def _bundled() -> dict[str, Voice]:
     found: dict[str, Voice] = {}
     for row in TABLE.strip().splitlines():
         locale, female, male = (cell.strip() for cell in row.split("|"))
         names: dict[Gender, list[str]] = {"Female": female.split(), "Male": male.split()}
         for gender in names:
-            for name in names[gender]:
-                voice = Voice(f"{locale}-{name}Neural", locale, gender, _espeak_voice(locale, gender))
-                found[voice.name] = voice
+            for short in names[gender]:
+                name = f"{locale}-{short}Neural"
+                found[name] = voice(name, locale, gender)
     return found
 
 
 def _espeak_voice(locale: str, gender: Gender) -> str:
     language = locale.partition("-")[0]
-    voice = ESPEAK_VOICES.get(locale) or ESPEAK_VOICES.get(language) or language
-    return voice + FEMALE_VARIANT if gender == "Female" else voice
+    stand_in = ESPEAK_VOICES.get(locale) or ESPEAK_VOICES.get(language) or language
+    return stand_in + FEMALE_VARIANT if gender == "Female" else stand_in
 
 
-VOICES = MappingProxyType(_voices())
-
-
-def closest(name: str) -> list[str]:
-    """Up to three names of VOICES that are nearest to `name`, best first; empty when none is near."""
-    folded = {known.casefold(): known for known in VOICES}
-    wanted = name[:COMPARED_CHARACTERS].casefold()
-    return [folded[match] for match in difflib.get_close_matches(wanted, folded, n=3, cutoff=0.5)]
+BUNDLED = MappingProxyType(_bundled())

@@ -3,6 +3,7 @@
 from fastapi import APIRouter, Response
 
 from common.app import create_app, create_handler
+from common.breaker import breakers
 from common.lazy import models
 from functions.health import service
 from functions.health.schemas import HealthResponse
@@ -12,7 +13,7 @@ router = APIRouter(tags=["health"])
 
 @router.api_route("/health", methods=["GET", "HEAD"], summary="How the process is; 200 while it lives")
 async def health() -> HealthResponse:
-    return service.report(models())
+    return service.report(models(), breakers())
 
 
 @router.api_route(
@@ -25,7 +26,7 @@ async def health_ready(response: Response) -> HealthResponse:
     if not service.is_ready(models()):
         response.status_code = 503
         response.headers["Retry-After"] = "5"
-    return service.report(models())
+    return service.report(models(), breakers())
 
 
 app = create_app(router, title="The Factory: health")

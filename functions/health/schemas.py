@@ -4,6 +4,7 @@ from typing import Literal
 
 from pydantic import BaseModel, Field
 
+from common.breaker import BreakerState
 from common.lazy import State
 
 
@@ -13,10 +14,19 @@ class ModelHealth(BaseModel):
     detail: str = Field(description="why, when the model failed; else empty")
 
 
+class UpstreamHealth(BaseModel):
+    state: BreakerState = Field(description="open: it keeps failing and is left alone; half-open: about to be tried")
+    failures: int = Field(description="in a row")
+    retry_in_seconds: float = Field(description="until it is tried again; 0 unless the state is open")
+
+
 class HealthResponse(BaseModel):
-    status: Literal["healthy", "degraded"] = Field(description="degraded: a model could not be loaded")
+    status: Literal["healthy", "degraded"] = Field(
+        description="degraded: a model could not be loaded, or a service elsewhere fails"
+    )
     models_loaded: bool = Field(description="every model of this process is ready")
     uptime_seconds: int
     llama_loaded: bool
     gliner_loaded: bool
     models: dict[str, ModelHealth] = Field(description="each model that this process knows of, by name")
+    upstreams: dict[str, UpstreamHealth] = Field(description="each service elsewhere that this process uses, by name")

@@ -9,7 +9,7 @@ import httpx
 import pytest
 
 from functions.health import handler, service
-from tests.conftest import Runner, problem
+from tests.conftest import Runner, problem, wait_until
 
 
 def assert_problem(response: httpx.Response, status: int) -> dict[str, Any]:
@@ -123,6 +123,8 @@ def test_log_has_one_line_per_request_and_never_the_article(runner: Runner) -> N
         request_id = f"log-test{path.replace('/', '-')}"
         response = httpx.post(runner.url + path, json={"text": article}, headers={"X-Request-ID": request_id})
         assert response.status_code == 200, response.text
+        # It is written once the answer is out.
+        wait_until(lambda name=request_id: f'"id": "{name}"' in runner.log_text(), "the log line is there")
         lines = [json.loads(line) for line in runner.log_text().splitlines() if request_id in line]
         assert len(lines) == 1
         assert (lines[0]["route"], lines[0]["status"], lines[0]["method"]) == (path, 200, "POST")
@@ -138,4 +140,5 @@ def test_the_page_and_the_openapi_document_are_served_without_a_cdn(runner: Runn
     assert "http://" not in page.text
     assert "https://" not in page.text
     paths = httpx.get(f"{runner.url}/openapi.json").json()["paths"]
-    assert {"/summarize", "/extract", "/audio", "/audio/voices", "/health", "/health/ready"} == set(paths)
+    own = {"/summarize", "/extract", "/audio", "/audio/voices", "/health", "/health/ready"}
+    assert own | {"/v1/audio/speech", "/v1/models"} == set(paths)

@@ -16,7 +16,7 @@ import functions.extract.handler
 import functions.health.handler
 import functions.summarize.handler
 from tests.conftest import SettingsEnv
-from tests.doubles.speech_cloud import SpeechCloud
+from tests.doubles.edge_server import SpeechCloud
 
 EVENTS = Path(__file__).resolve().parent.parent / "events"
 HANDLERS = {

@@ -35,21 +35,25 @@ def about(value: Any) -> Any:
     return pytest.approx(value, abs=0.01) if isinstance(value, float) else value
 
 
-def test_the_readme_has_a_command_for_each_of_the_four_calls() -> None:
+def test_the_readme_has_a_command_for_each_call() -> None:
     assert [re.search(r"7860(/\w+)", command)[1] for command, _ in COMMANDS] == [  # type: ignore[index]
         "/summarize",
         "/extract",
         "/audio",
         "/health",
+        "/audio",
     ]
 
 
-@pytest.mark.parametrize(("command", "shown"), COMMANDS, ids=["summarize", "extract", "audio", "health"])
+@pytest.mark.parametrize(("command", "shown"), COMMANDS, ids=["summarize", "extract", "audio", "health", "captions"])
 def test_a_command_of_the_readme_does_what_it_shows(command: str, shown: str, runner: Runner, tmp_path: Path) -> None:
     local = command.replace("http://localhost:7860", runner.url)
     ran = subprocess.run(["bash", "-ec", local], cwd=tmp_path, capture_output=True, text=True, check=True)
     if shown:
         assert steady(json.loads(ran.stdout)) == about(steady(json.loads(shown)))
+    elif "text/vtt" in command:
+        assert ran.stdout.startswith("WEBVTT\n\n00:00:00.000 --> ")
+        assert "A new library will be built." in ran.stdout
     else:
         sound = MP3(tmp_path / "audio.mp3").info
         assert 0.3 < sound.length < 5
@@ -68,3 +72,15 @@ def test_the_snippet_for_space_a_works_as_it_stands(runner: Runner) -> None:
     assert {"text": "Tim Cook", "label": "Person"}.items() <= next(
         e for e in entities if e["text"] == "Tim Cook"
     ).items()
+
+
+def test_the_snippet_for_openais_sdk_works_as_it_stands(
+    runner: Runner, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (snippet,) = re.findall(r"```python\n(from openai .*?)```", README, re.DOTALL)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    names: dict[str, Any] = {}
+    exec(snippet.replace("http://localhost:7860", runner.url), names)
+    names["client"].close()
+    assert 0.3 < MP3(tmp_path / "audio.mp3").info.length < 5

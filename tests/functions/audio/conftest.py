@@ -9,9 +9,10 @@ import pytest
 import uvicorn
 from mutagen.mp3 import MP3
 
-from functions.audio.handler import app
+from functions.audio.catalogue import catalogue
+from functions.audio.handler import app, breaker, studio
 from tests.conftest import WAIT_SECONDS, wait_until
-from tests.doubles.speech_cloud import SpeechCloud
+from tests.doubles.edge_server import SpeechCloud
 
 SetAudio = Callable[..., None]
 
@@ -20,9 +21,13 @@ def mp3(recording: bytes) -> MP3:
     return MP3(io.BytesIO(recording))
 
 
+def seconds(recording: bytes) -> float:
+    return float(mp3(recording).info.length)
+
+
 @pytest.fixture
 def set_audio(settings_env: Callable[..., None], monkeypatch: pytest.MonkeyPatch) -> SetAudio:
-    """Call it with settings of the audio section: `set_audio(fallback=False)`."""
+    """Call it with settings of the audio section: `set_audio(engine="edge-tts")`."""
     # A proxy of the machine must not stand between the client and the loopback.
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
 
@@ -34,10 +39,13 @@ def set_audio(settings_env: Callable[..., None], monkeypatch: pytest.MonkeyPatch
 
 @pytest.fixture
 def cloud(set_audio: SetAudio, monkeypatch: pytest.MonkeyPatch) -> Iterator[SpeechCloud]:
-    """The double that the service under test speaks with."""
+    """The double that the service under test speaks with; nothing of an earlier test is remembered or kept."""
     from edge_tts.drm import DRM
 
     monkeypatch.setattr(DRM, "clock_skew_seconds", 0.0)
+    breaker.reset()
+    studio.forget()
+    catalogue.reset()
     with SpeechCloud() as running:
         set_audio(endpoint=running.url)
         yield running

@@ -1,27 +1,30 @@
 """When the speech cloud fails before its first sound: espeak-ng speaks, or the answer is an honest 502 or 504."""
 
 import asyncio
+import math
 
 import httpx
 import pytest
 
 from functions.audio import espeak
-from functions.audio.espeak import EspeakSpeech, Utterance, utterance
+from functions.audio.catalogue import catalogue
+from functions.audio.espeak import EspeakSpeech, Manner, manner
+from functions.audio.handler import studio
 from functions.audio.schemas import AudioRequest
-from functions.audio.voices import VOICES
 from tests.conftest import problem
-from tests.doubles.speech_cloud import Behaviour, SpeechCloud
+from tests.doubles.edge_server import Fault, SpeechCloud
 from tests.functions.audio.conftest import SetAudio, mp3
 
+NO_LIMIT = math.inf
 TEXT = "The committee met on Tuesday to talk about the new bridge over the river."
 FAILURES = [
-    Behaviour.RESET,
-    Behaviour.FORBIDDEN,
-    Behaviour.SERVER_ERROR,
-    Behaviour.NO_AUDIO,
-    Behaviour.CLOSE_BEFORE_AUDIO,
+    Fault.RESET,
+    Fault.FORBIDDEN,
+    Fault.SERVER_ERROR,
+    Fault.NO_AUDIO,
+    Fault.CLOSE_BEFORE_AUDIO,
 ]
-STALLS = [Behaviour.STALL_BEFORE_AUDIO, Behaviour.MUTE_HANDSHAKE]
+STALLS = [Fault.MUTE, Fault.MUTE_HANDSHAKE]
 
 
 @pytest.fixture
@@ -30,9 +33,9 @@ def impatient(set_audio: SetAudio) -> None:
 
 
 @pytest.mark.usefixtures("impatient")
-@pytest.mark.parametrize("behaviour", FAILURES + STALLS)
-def test_espeak_ng_speaks_when_the_cloud_cannot(client: httpx.Client, cloud: SpeechCloud, behaviour: Behaviour) -> None:
-    cloud.behaviour = behaviour
+@pytest.mark.parametrize("fault", FAILURES + STALLS)
+def test_espeak_ng_speaks_when_the_cloud_cannot(client: httpx.Client, cloud: SpeechCloud, fault: Fault) -> None:
+    cloud.fault = fault
     response = client.post("/audio", json={"text": TEXT})
     assert response.status_code == 200
     assert response.headers["content-type"] == "audio/mpeg"
@@ -50,12 +53,12 @@ def test_espeak_ng_speaks_when_nothing_listens(client: httpx.Client, cloud: Spee
     assert response.headers["x-audio-voice"] == "espeak-ng:fr+f2"
 
 
-@pytest.mark.parametrize("behaviour", FAILURES)
+@pytest.mark.parametrize("fault", FAILURES)
 def test_without_the_fallback_a_failure_is_a_502(
-    client: httpx.Client, cloud: SpeechCloud, set_audio: SetAudio, behaviour: Behaviour
+    client: httpx.Client, cloud: SpeechCloud, set_audio: SetAudio, fault: Fault
 ) -> None:
-    set_audio(fallback=False)
-    cloud.behaviour = behaviour
+    set_audio(engine="edge-tts")
+    cloud.fault = fault
     response = client.post("/audio", json={"text": TEXT})
     assert response.status_code == 502
     assert problem(response)["type"] == "urn:problem-type:factory:upstream-failed"
@@ -64,45 +67,50 @@ def test_without_the_fallback_a_failure_is_a_502(
 def test_without_the_fallback_an_unreachable_cloud_is_a_502(
     client: httpx.Client, cloud: SpeechCloud, set_audio: SetAudio
 ) -> None:
-    set_audio(fallback=False)
+    set_audio(engine="edge-tts")
     cloud.stop()
     assert problem(client.post("/audio", json={"text": TEXT}))["status"] == 502
 
 
 @pytest.mark.usefixtures("impatient")
-@pytest.mark.parametrize("behaviour", STALLS)
+@pytest.mark.parametrize("fault", STALLS)
 def test_without_the_fallback_silence_is_a_504_in_time(
-    client: httpx.Client, cloud: SpeechCloud, set_audio: SetAudio, behaviour: Behaviour
+    client: httpx.Client, cloud: SpeechCloud, set_audio: SetAudio, fault: Fault
 ) -> None:
-    set_audio(fallback=False)
-    cloud.behaviour = behaviour
+    set_audio(engine="edge-tts")
+    cloud.fault = fault
     response = client.post("/audio", json={"text": TEXT})
     assert problem(response)["status"] == 504
     assert response.elapsed.total_seconds() < 5
 
 
 def test_a_passing_failure_is_tried_again_unnoticed(client: httpx.Client, cloud: SpeechCloud) -> None:
-    cloud.upcoming.append(Behaviour.CLOSE_BEFORE_AUDIO)
+    cloud.upcoming.append(Fault.CLOSE_BEFORE_AUDIO)
     response = client.post("/audio", json={"text": TEXT})
     assert response.headers["x-audio-engine"] == "edge-tts"
     assert cloud.handshakes == 2
 
 
 def test_a_lasting_failure_is_tried_twice_only(client: httpx.Client, cloud: SpeechCloud) -> None:
-    cloud.behaviour = Behaviour.SERVER_ERROR
+    cloud.fault = Fault.SERVER_ERROR
     client.post("/audio", json={"text": TEXT})
     assert cloud.handshakes == 2
 
 
 @pytest.mark.usefixtures("impatient")
-def test_silence_is_not_tried_again(client: httpx.Client, cloud: SpeechCloud) -> None:
-    cloud.behaviour = Behaviour.STALL_BEFORE_AUDIO
+@pytest.mark.parametrize(("patience", "tries"), [(0.6, 1), (3.0, 2)])
+def test_silence_is_tried_again_only_within_the_patience(
+    client: httpx.Client, cloud: SpeechCloud, set_audio: SetAudio, patience: float, tries: int
+) -> None:
+    set_audio(patience_seconds=patience)
+    cloud.fault = Fault.MUTE
     client.post("/audio", json={"text": TEXT})
-    assert cloud.handshakes == 1
+    assert cloud.handshakes == tries
 
 
 def test_the_etag_tells_the_engines_apart(client: httpx.Client, cloud: SpeechCloud) -> None:
     spoken = client.post("/audio", json={"text": TEXT})
+    studio.forget()
     cloud.stop()
     stand_in = client.post("/audio", json={"text": TEXT})
     assert spoken.headers["etag"] != stand_in.headers["etag"]
@@ -115,7 +123,7 @@ def test_when_espeak_ng_is_absent_too_the_answer_is_a_502(
 
     monkeypatch.setattr(espeakng_loader, "get_library_path", lambda: "/nowhere/libespeak-ng.so")
     espeak._library.cache_clear()
-    cloud.behaviour = Behaviour.SERVER_ERROR
+    cloud.fault = Fault.SERVER_ERROR
     response = client.post("/audio", json={"text": TEXT})
     monkeypatch.undo()
     espeak._library.cache_clear()
@@ -123,7 +131,8 @@ def test_when_espeak_ng_is_absent_too_the_answer_is_a_502(
 
 
 async def _spoken(**wish: str) -> bytes:
-    return b"".join([piece async for piece in EspeakSpeech().stream(AudioRequest(**{"text": TEXT, **wish}))])
+    pieces = [piece async for piece in EspeakSpeech().stream(AudioRequest(**{"text": TEXT, **wish}), NO_LIMIT)]
+    return b"".join(piece for piece in pieces if isinstance(piece, bytes))
 
 
 def test_the_fallback_follows_the_rate() -> None:
@@ -138,15 +147,15 @@ def test_the_fallback_follows_the_length_of_the_text() -> None:
 
 
 def test_the_fallback_speaks_in_the_units_of_espeak_ng() -> None:
-    wish = AudioRequest(text="a\x01b\tc", voice="en-GB-SoniaNeural", rate="+20%", volume="-25%", pitch="+100Hz")
-    assert utterance(wish) == Utterance(text="a b\tc", voice="en+f2", rate=210, volume=75, pitch=100)
+    wish = AudioRequest(text="a", voice="en-GB-SoniaNeural", rate="+20%", volume="-25%", pitch="+100Hz")
+    assert manner(wish) == Manner(voice="en+f2", rate=210, volume=75, pitch=100)
     slowest = AudioRequest(text="a", rate="-90%", volume="+100%", pitch="-100Hz")
-    assert utterance(slowest) == Utterance(text="a", voice="en-us", rate=80, volume=200, pitch=0)
+    assert manner(slowest) == Manner(voice="en-us", rate=80, volume=200, pitch=0)
 
 
 def test_each_stand_in_exists_and_is_heard() -> None:
     async def lengths() -> dict[str, float]:
-        by_stand_in = {voice.espeak: voice.name for voice in VOICES.values()}
+        by_stand_in = {voice.espeak: voice.name for voice in catalogue.values()}
         return {
             stand_in: mp3(await _spoken(text="1, 2, 3, 4", voice=name)).info.length
             for stand_in, name in by_stand_in.items()
@@ -176,7 +185,7 @@ def test_recordings_made_at_once_do_not_mix() -> None:
 def test_a_recording_that_nobody_wants_any_more_is_not_finished() -> None:
     async def next_one_begins() -> float:
         loop = asyncio.get_running_loop()
-        abandoned = EspeakSpeech().stream(AudioRequest(text=(TEXT * 300)[:20_000], rate="-90%"))
+        abandoned = EspeakSpeech().stream(AudioRequest(text=(TEXT * 300)[:20_000], rate="-90%"), NO_LIMIT)
         await anext(abandoned)
         await abandoned.aclose()
         begun = loop.time()

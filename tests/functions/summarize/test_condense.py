@@ -5,8 +5,8 @@ from itertools import pairwise
 
 import pytest
 
-from functions.summarize.condense import MAX_RANKED, condense, last_finished, windows
 from common.sentences import sentences
+from functions.summarize.condense import MAX_RANKED, condense, last_finished, windows
 
 # A news story, with what a page puts around one: the lines in FILLER have nothing to do with it.
 LEAD = [

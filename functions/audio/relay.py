@@ -1,0 +1,122 @@
+"""A recording from the speech cloud in as many turns as its text needs, the next one fetched while one is heard.
+
+Every turn is tried again when it fails before its first sound, within the listener's patience: nothing of it has been
+heard yet. After that a failure cuts the recording.
+"""
+
+import asyncio
+import time
+from collections.abc import AsyncGenerator, Iterator
+from contextlib import aclosing
+from typing import ClassVar, Literal, Protocol
+
+from tenacity import AsyncRetrying, RetryCallState, stop_after_attempt, wait_random
+
+from common.breaker import Breaker
+from common.errors import UpstreamFailed, UpstreamSilent, UpstreamTimeout
+from common.repeats import Run
+from functions.audio.engine import UpstreamRefused
+from functions.audio.pieces import BYTES_PER_SECOND, Piece
+from functions.audio.schemas import AudioRequest
+from functions.audio.splitter import split
+
+# A turn that has begun: its first piece and the others.
+Begun = tuple[Piece, AsyncGenerator[Piece, None]]
+
+ATTEMPTS = 2
+PAUSE_SECONDS = (0.05, 0.2)
+# With less of the listener's patience left another try is of no use.
+LEAST_SECONDS = 0.5
+
+
+class Turns(Protocol):
+    """What says one turn; see EdgeSpeech."""
+
+    def turn(self, text: str, request: AudioRequest, first_by: float | None) -> AsyncGenerator[Piece, None]: ...
+
+
+class CloudSpeech:
+    """The speech cloud behind its circuit breaker, for texts of any length."""
+
+    name: ClassVar[Literal["edge-tts"]] = "edge-tts"
+
+    def __init__(self, engine: Turns, breaker: Breaker) -> None:
+        self._engine = engine
+        self._breaker = breaker
+
+    def voice(self, request: AudioRequest) -> str:
+        return request.voice
+
+    async def stream(self, request: AudioRequest, first_by: float) -> AsyncGenerator[Piece, None]:
+        """The pieces of the whole recording, in order.
+
+        Raises UpstreamFailed, UpstreamTimeout and UpstreamUnavailable.
+        """
+        texts = iter([part for part in split(request.spoken_text) if part.strip()])
+        current: Run[Piece] | None = self._run(request, next(texts), first_by)
+        following: Run[Piece] | None = None
+        sound_bytes = 0
+        try:
+            while current:
+                seconds = sound_bytes / BYTES_PER_SECOND
+                async with aclosing(current.listen()) as pieces:
+                    async for piece in pieces:
+                        if following is None:
+                            following = self._next_run(request, texts)
+                        if isinstance(piece, bytes):
+                            sound_bytes += len(piece)
+                            yield piece
+                        else:
+                            yield piece.later(seconds)
+                # A part without a sound has not begun to fetch the one behind it.
+                current, following = following or self._next_run(request, texts), None
+        finally:
+            await asyncio.gather(*(run.end() for run in (current, following) if run))
+        if not sound_bytes:
+            raise UpstreamSilent("the speech cloud sent no sound; the text may hold nothing that can be spoken")
+
+    def _next_run(self, request: AudioRequest, texts: Iterator[str]) -> Run[Piece] | None:
+        text = next(texts, None)
+        return self._run(request, text) if text is not None else None
+
+    def _run(self, request: AudioRequest, text: str, first_by: float | None = None) -> Run[Piece]:
+        return Run(lambda: self._part(request, text, first_by))
+
+    async def _part(self, request: AudioRequest, text: str, first_by: float | None) -> AsyncGenerator[Piece, None]:
+        # Stars between two paragraphs, say, are not spoken; words that are not would be lost without a sign.
+        may_be_silent = not any(character.isalnum() for character in text)
+
+        def is_worth_another_try(state: RetryCallState) -> bool:
+            error = state.outcome.exception() if state.outcome else None
+            in_time = first_by is None or time.monotonic() + LEAST_SECONDS < first_by
+            in_vain = isinstance(error, UpstreamRefused) or (may_be_silent and isinstance(error, UpstreamSilent))
+            return in_time and isinstance(error, UpstreamFailed | UpstreamTimeout) and not in_vain
+
+        retrying = AsyncRetrying(
+            stop=stop_after_attempt(ATTEMPTS),
+            wait=wait_random(*PAUSE_SECONDS),
+            retry=is_worth_another_try,
+            reraise=True,
+        )
+        try:
+            begun: Begun = await retrying(self._begin, request, text, first_by)
+        except UpstreamSilent:
+            if may_be_silent:
+                return
+            raise
+        first, rest = begun
+        async with aclosing(rest) as pieces:
+            yield first
+            async for piece in pieces:
+                yield piece
+
+    async def _begin(self, request: AudioRequest, text: str, first_by: float | None) -> Begun:
+        pieces = self._attempt(request, text, first_by)
+        return await anext(pieces), pieces
+
+    async def _attempt(self, request: AudioRequest, text: str, first_by: float | None) -> AsyncGenerator[Piece, None]:
+        # A recording under way goes on for as long as it can.
+        with self._breaker.attempt(refuse=first_by is not None):
+            async with aclosing(self._engine.turn(text, request, first_by)) as pieces:
+                async for piece in pieces:
+                    yield piece
