@@ -4,6 +4,7 @@
 # make lock   pin requirements/*.txt anew from pyproject.toml
 # make bench-summarize, bench-summarize-8b: /summarize beside other servers; see benchmarks/README.md
 # make bench-extract: /extract beside other ways to run GLiNER
+# make bench-audio: /audio beside other ways to serve edge-tts, in front of a loopback cloud
 # make soak-summarize: mixed traffic for MINUTES (60), with conditions on answers and memory
 
 SHELL := /bin/bash
@@ -16,7 +17,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/pip --disable-pip-version-check --no-input
 export CMAKE_ARGS := -DLLAVA_BUILD=OFF -DCMAKE_PROJECT_llama.cpp_INCLUDE=$(CURDIR)/requirements/llama.cmake
 
-.PHONY: run test lint format lock clean bench-summarize bench-summarize-8b soak-summarize bench-extract
+.PHONY: run test lint format lock clean bench-summarize bench-summarize-8b soak-summarize bench-extract bench-audio
 
 run: $(VENV)/service.stamp
 	@exec $(BIN)/python local_runner.py
@@ -111,6 +112,10 @@ $(BENCH_EXTRACT)/peers.stamp $(BENCH_EXTRACT)-fast/peers.stamp:
 
 $(BENCH_MODELS)/gliner-small/model.onnx: benchmarks/models/gliner.py | $(BENCH_EXTRACT)/peers.stamp
 	$(BENCH_EXTRACT)/bin/python -W ignore -m benchmarks.models.gliner $(@D)
+
+bench-audio: $(VENV)/dev.stamp
+	$(BIN)/python -m benchmarks.audio.compare
+	$(BIN)/python -m benchmarks.audio.memory
 
 COMPILE := $(PYTHON) -m piptools compile --quiet --generate-hashes --strip-extras --allow-unsafe --no-header \
 	--no-emit-index-url --no-emit-find-links --no-emit-trusted-host --no-emit-options

@@ -7,6 +7,7 @@ import argparse
 import os
 import socket
 import sys
+import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import lru_cache
@@ -22,6 +23,7 @@ from common.app import create_app
 from common.lazy import models
 from common.settings import PREFIX, PROFILE_NAMES, get_settings
 from functions.audio.handler import router as audio
+from functions.audio.handler import warm_up as warm_up_audio
 from functions.extract.handler import router as extract
 from functions.health.handler import router as health
 from functions.summarize.handler import router as summarize
@@ -50,6 +52,7 @@ async def warm_up(_: FastAPI) -> AsyncIterator[None]:
     if settings.warm_up:
         for model in models().values():
             model.warm()
+        threading.Thread(target=warm_up_audio, name="warm-up-audio", daemon=True).start()
     yield
 
 

@@ -1,6 +1,8 @@
 """The speech cloud, through edge-tts: one turn becomes the sound and the words that arrive, or one clear error."""
 
 import asyncio
+import importlib
+import sys
 import time
 from collections.abc import AsyncGenerator, Coroutine
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -17,6 +19,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 TICKS_PER_SECOND = 10_000_000
+LIBRARY = "edge_tts.communicate"
 
 
 class UpstreamRefused(UpstreamFailed):
@@ -37,8 +40,10 @@ class EdgeSpeech:
         UpstreamFailed (UpstreamRefused when it is of no use to ask again, UpstreamSilent when a whole turn held no
         sound) and UpstreamTimeout.
         """
-        # On a thread: the first import of edge-tts and aiohttp would hold up the event loop.
-        communicate = await asyncio.to_thread(self._communicate, text, request)
+        if LIBRARY not in sys.modules:
+            # On a thread: it takes some 0.2 s, for which the event loop would be held up.
+            await asyncio.to_thread(importlib.import_module, LIBRARY)
+        communicate = self._communicate(text, request)
         communicate.state = state = _State(communicate.state)  # type: ignore[assignment]
         deadline = time.monotonic() + self._settings.connect_seconds + self._settings.first_audio_seconds
         deadline = min(deadline, first_by) if first_by is not None else deadline
@@ -109,16 +114,15 @@ class _Messages:
     def __init__(self, communicate: "Communicate") -> None:
         self._communicate = communicate
         self._messages = communicate.stream()
-        self._reading: asyncio.Task[TTSChunk | None] | None = None
         self._ended = False
 
     async def next(self, deadline: float) -> "TTSChunk | None":
         """The next message, None after the last; UpstreamTimeout at `deadline` (`time.monotonic`)."""
-        self._reading = _background(self._step())
-        await asyncio.wait({self._reading}, timeout=deadline - time.monotonic())
-        if self._reading.done():
-            return self._reading.result()
-        raise UpstreamTimeout("the speech cloud sent no sound in time")
+        try:
+            async with asyncio.timeout(deadline - time.monotonic()):
+                return await self._next()
+        except TimeoutError:
+            raise UpstreamTimeout("the speech cloud sent no sound in time") from None
 
     def close(self) -> None:
         """Let go of the cloud without waiting for it.
@@ -127,14 +131,10 @@ class _Messages:
         would be left to the garbage collector, and then wait 10 s for a silent peer to say goodbye. A cancellation
         where the inner one waits for more closes the connection at once; what has arrived already is read before.
         """
-        if self._ended:
-            return
-        if self._reading and not self._reading.done():
-            self._reading.cancel()
-        else:
+        if not self._ended:
             asyncio.get_running_loop().call_soon(_background(self._read_on()).cancel)
 
-    async def _step(self) -> "TTSChunk | None":
+    async def _next(self) -> "TTSChunk | None":
         try:
             return await anext(self._messages)
         except StopAsyncIteration:
@@ -144,9 +144,13 @@ class _Messages:
             self._ended = True
             # All of them: on an answer that breaks the protocol edge-tts raises whatever its parsing trips over.
             raise _upstream_error(error, self._communicate) from error
+        except BaseException:
+            # Cancelled, by the limit of time among others: both generators have ended and the connection is closed.
+            self._ended = True
+            raise
 
     async def _read_on(self) -> None:
-        while await self._step() is not None:
+        while await self._next() is not None:
             pass
 
 

@@ -30,9 +30,9 @@ ENCODER_QUALITY = 7
 # Sound that is handed on at a time, after the first piece, which goes out at once: 0.7 s.
 PIECE_BYTES = 4096
 BUFFER_MILLISECONDS = 100
-# What is said before another recording's turn comes: some 30 s of speech, which take 0.1 s to make. A sentence is cut
-# only if it is longer than a minute.
-PART_BYTES, MAX_PART_BYTES = 400, 1000
+# What is said before another recording's turn comes: a sentence or two, some 10 s of speech, which take 50 ms to make.
+# A sentence is cut only if it is longer than a minute.
+PART_BYTES, MAX_PART_BYTES = 150, 1000
 
 NORMAL_WORDS_PER_MINUTE = 175
 SLOWEST_WORDS_PER_MINUTE = 80
@@ -122,6 +122,11 @@ class EspeakSpeech:
                 unwanted.set()
                 work.cancel()
                 raise
+
+
+def load() -> None:
+    """Load espeak-ng, on its thread; raises EspeakFailed."""
+    _thread.submit(_library).result()
 
 
 def manner(request: AudioRequest) -> Manner:

@@ -1,7 +1,8 @@
 """POST /audio and GET /audio/voices; POST /v1/audio/speech and GET /v1/models for clients of OpenAI's API."""
 
+import importlib
 import time
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request
@@ -14,9 +15,10 @@ from common.errors import FactoryError, FieldError, InvalidInput
 from common.logs import trace
 from common.patience import deadline
 from common.settings import get_settings
+from functions.audio import espeak
 from functions.audio.catalogue import catalogue, closest
-from functions.audio.engine import EdgeSpeech
-from functions.audio.espeak import EspeakSpeech
+from functions.audio.engine import LIBRARY, EdgeSpeech
+from functions.audio.espeak import EspeakFailed, EspeakSpeech
 from functions.audio.relay import CloudSpeech
 from functions.audio.response import (
     SOUND,
@@ -116,18 +118,19 @@ async def _answer(request: Request, wish: AudioRequest, wanted: Format) -> Respo
     first_by = deadline(request, settings.patience_seconds)
     assert first_by is not None
     async with AsyncExitStack() as stack:
-        async with cancelled_on_disconnect(request):
-            with trace().measure("first_audio"):
-                recording = await studio.recording(wish, engines, first_by, settings.answer_cache_bytes)
-            stack.push_async_callback(recording.aclose)
-            if is_known(request, recording.opening.tag, wanted):
-                return Response(status_code=304, headers=headers(recording.opening.tag, wanted))
-            if wanted != SOUND:
-                return captions_response(wish.text, await recording.finish(), wanted)
-            # HTTP/1.0 ends an answer by closing the connection: it could not be told whether it was cut. Lambda sends
-            # nothing before all of it is there.
-            if recording.finished or request.scope["http_version"] == "1.0" or "aws.context" in request.scope:
-                return whole_response(await recording.finish())
+        # Until the last sound is out.
+        await stack.enter_async_context(cancelled_on_disconnect(request))
+        with trace().measure("first_audio"):
+            recording = await studio.recording(wish, engines, first_by, settings.answer_cache_bytes)
+        stack.push_async_callback(recording.aclose)
+        if is_known(request, recording.opening.tag, wanted):
+            return Response(status_code=304, headers=headers(recording.opening.tag, wanted))
+        if wanted != SOUND:
+            return captions_response(wish.text, await recording.finish(), wanted)
+        # HTTP/1.0 ends an answer by closing the connection: it could not be told whether it was cut. Lambda sends
+        # nothing before all of it is there.
+        if recording.finished or request.scope["http_version"] == "1.0" or "aws.context" in request.scope:
+            return whole_response(await recording.finish())
         return RecordingResponse(recording, settings.listener_seconds, held=stack.pop_all())
 
 
@@ -151,6 +154,14 @@ async def audio_voices(
 @openai.get("/v1/models", summary="What POST /v1/audio/speech may be asked for, in the terms of OpenAI's API")
 async def models() -> SpeechModelList:
     return SpeechModelList(data=[SpeechModel(id="tts-1", created=_STARTED_AT, owned_by="edge-tts")])
+
+
+def warm_up() -> None:
+    """Import and load ahead of the first request what takes its time. Blocks."""
+    importlib.import_module(LIBRARY)
+    importlib.import_module("regex")
+    with suppress(EspeakFailed):
+        espeak.load()
 
 
 _STARTED_AT = int(time.time())

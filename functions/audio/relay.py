@@ -4,7 +4,6 @@ Every turn is tried again when it fails before its first sound, within the liste
 heard yet. After that a failure cuts the recording.
 """
 
-import asyncio
 import time
 from collections.abc import AsyncGenerator, Iterator
 from contextlib import aclosing
@@ -53,13 +52,15 @@ class CloudSpeech:
         Raises UpstreamFailed, UpstreamTimeout and UpstreamUnavailable.
         """
         texts = iter([part for part in split(request.spoken_text) if part.strip()])
-        current: Run[Piece] | None = self._run(request, next(texts), first_by)
+        # The first part needs no run of its own: who iterates this takes what comes at once.
+        current = self._part(request, next(texts), first_by)
+        run: Run[Piece] | None = None
         following: Run[Piece] | None = None
         sound_bytes = 0
         try:
-            while current:
+            while True:
                 seconds = sound_bytes / BYTES_PER_SECOND
-                async with aclosing(current.listen()) as pieces:
+                async with aclosing(current) as pieces:
                     async for piece in pieces:
                         if following is None:
                             following = self._next_run(request, texts)
@@ -69,20 +70,24 @@ class CloudSpeech:
                         else:
                             yield piece.later(seconds)
                 # A part without a sound has not begun to fetch the one behind it.
-                current, following = following or self._next_run(request, texts), None
+                run = following or self._next_run(request, texts)
+                if run is None:
+                    break
+                current, following = run.listen(), None
         finally:
-            await asyncio.gather(*(run.end() for run in (current, following) if run))
+            for unfinished in (run, following):
+                if unfinished is not None:
+                    await unfinished.end()
         if not sound_bytes:
             raise UpstreamSilent("the speech cloud sent no sound; the text may hold nothing that can be spoken")
 
     def _next_run(self, request: AudioRequest, texts: Iterator[str]) -> Run[Piece] | None:
         text = next(texts, None)
-        return self._run(request, text) if text is not None else None
+        return Run(lambda: self._part(request, text)) if text is not None else None
 
-    def _run(self, request: AudioRequest, text: str, first_by: float | None = None) -> Run[Piece]:
-        return Run(lambda: self._part(request, text, first_by))
-
-    async def _part(self, request: AudioRequest, text: str, first_by: float | None) -> AsyncGenerator[Piece, None]:
+    async def _part(
+        self, request: AudioRequest, text: str, first_by: float | None = None
+    ) -> AsyncGenerator[Piece, None]:
         # Stars between two paragraphs, say, are not spoken; words that are not would be lost without a sign.
         may_be_silent = not any(character.isalnum() for character in text)
 

@@ -1,15 +1,16 @@
 """The answers to a request for a recording: its sound while it is made, its captions, or that it is known already."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
 from typing import Literal
 
 from fastapi import Request
-from fastapi.responses import Response, StreamingResponse
-from starlette.types import Message, Receive, Scope, Send
+from fastapi.responses import Response
+from starlette.types import Receive, Scope, Send
 
 from common.errors import ClientDisconnected
+from common.logs import trace
 from functions.audio.captions import Caption, captions, srt, vtt
 from functions.audio.pieces import BYTES_PER_SECOND
 from functions.audio.service import Finished, Opening, Recording
@@ -53,38 +54,42 @@ def captions_response(text: str, recording: Finished, wanted: Format) -> Respons
     return Response(CAPTIONS[wanted](found), headers=told, media_type=f"{wanted}; charset=utf-8")
 
 
-class RecordingResponse(StreamingResponse):
+class RecordingResponse(Response):
     """Streams `recording` and then lets go of `held`: at its end, when it breaks and when the listener leaves.
 
-    A recording that breaks raises here, after the headers, so the connection is broken as well. A listener who takes
-    nothing for `listener_seconds` counts as gone.
+    `held` has to notice the leaving, with `cancelled_on_disconnect`. A recording that breaks raises here, after the
+    headers, so the connection is broken as well. A listener who takes nothing for `listener_seconds` counts as gone.
     """
 
     media_type = SOUND
 
     def __init__(self, recording: Recording, listener_seconds: float, held: AsyncExitStack) -> None:
-        super().__init__(_sound(recording), headers=headers(recording.opening.tag, SOUND, recording.opening))
+        super().__init__(headers=headers(recording.opening.tag, SOUND, recording.opening))
+        del self.headers["content-length"]
+        self._recording = recording
         self._listener_seconds = listener_seconds
         self._held = held
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        async def send_in_time(message: Message) -> None:
-            try:
-                async with asyncio.timeout(self._listener_seconds):
-                    await send(message)
-            except TimeoutError:
-                raise ClientDisconnected("the listener took nothing for too long") from None
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002
+        # Not Starlette's StreamingResponse: it would begin a task group first, and the sound would wait for it.
+        try:
+            async with self._held:
+                await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
+                async for piece in self._recording:
+                    if isinstance(piece, bytes):
+                        await self._send_in_time(send, piece, more=True)
+                await self._send_in_time(send, b"", more=False)
+        except ClientDisconnected:
+            trace().left = True
 
-        async with self._held:
-            await super().__call__(scope, receive, send_in_time)
+    async def _send_in_time(self, send: Send, sound: bytes, *, more: bool) -> None:
+        try:
+            async with asyncio.timeout(self._listener_seconds):
+                await send({"type": "http.response.body", "body": sound, "more_body": more})
+        except TimeoutError:
+            raise ClientDisconnected("the listener took nothing for too long") from None
 
 
 def whole_response(recording: Finished) -> Response:
     told = headers(recording.opening.tag, SOUND, recording.opening)
     return Response(recording.sound, headers=told, media_type=SOUND)
-
-
-async def _sound(recording: Recording) -> AsyncIterator[bytes]:
-    async for piece in recording:
-        if isinstance(piece, bytes):
-            yield piece
