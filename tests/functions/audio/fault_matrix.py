@@ -6,6 +6,7 @@ python -m tests.functions.audio.fault_matrix prints the table, against a service
 import tempfile
 import time
 from collections.abc import Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,6 +18,7 @@ TEXT = "The committee met on Tuesday to talk about the new bridge over the river
 # Of a limit of its own each; both tries together take at most PATIENCE_SECONDS.
 SETTINGS = {"connect_seconds": 0.3, "first_audio_seconds": 0.3, "between_audio_seconds": 0.5, "patience_seconds": 1.5}
 BOUND_SECONDS = 5.0
+WARM_UP_SECONDS = 1.5
 
 SILENT = {Fault.MUTE, Fault.MUTE_HANDSHAKE}
 # What a listener gets without the fallback voice when the cloud does not answer in time, else it is a 502.
@@ -97,25 +99,21 @@ def main() -> None:
     from tests.conftest import run_service
 
     print("| fault | when | engine setting | answer | seconds |\n| --- | --- | --- | --- | ---: |")
-    with SpeechCloud() as cloud, tempfile.TemporaryDirectory() as folder:
-        for row in rows():
-            variables = {f"AUDIO__{name.upper()}": value for name, value in prepare(cloud, row).items()}
-            with (
-                run_service(Path(folder) / "log.txt", WARM_UP="false", **variables) as running,
-                httpx.Client(base_url=running.url, timeout=60, trust_env=False) as client,
-            ):
+    with SpeechCloud() as cloud, tempfile.TemporaryDirectory() as folder, ExitStack() as services:
+        clients: dict[tuple[str, ...], httpx.Client] = {}
+        for number, row in enumerate(rows()):
+            settings = {name: str(value) for name, value in prepare(cloud, row).items()}
+            if (known := tuple(settings.values())) not in clients:
+                variables = {f"AUDIO__{name.upper()}": value for name, value in settings.items()}
+                running = services.enter_context(run_service(Path(folder) / f"{number}.txt", **variables))
+                clients[known] = httpx.Client(base_url=running.url, timeout=60, trust_env=False)
                 # Imports count for nothing.
-                cloud.fault, fault = Fault.NONE, cloud.fault
-                cloud.upcoming, upcoming = type(cloud.upcoming)(), cloud.upcoming
-                listen(client, "Hello.")
-                cloud.fault, cloud.upcoming = fault, upcoming
-                outcome = listen(client)
+                time.sleep(WARM_UP_SECONDS)
+            outcome = listen(clients[known], f"{TEXT} {number}.")
             when = "after the first sound" if row.after else "before"
-            fault_name = row.fault.value + (", once" if row.once else "")
+            fault = row.fault.value + (", once" if row.once else "")
             sign = "" if outcome.kind == row.expected else f" (expected {row.expected})"
-            print(
-                f"| {fault_name} | {when} | {row.engine} | {outcome.kind}{sign} | {outcome.seconds:.2f} |", flush=True
-            )
+            print(f"| {fault} | {when} | {row.engine} | {outcome.kind}{sign} | {outcome.seconds:.2f} |", flush=True)
 
 
 def whole_bytes() -> float:
