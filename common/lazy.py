@@ -34,11 +34,15 @@ _registry: dict[str, "LazyModel[Any]"] = {}
 
 @dataclass(frozen=True)
 class ModelStatus:
-    """`progress` runs from 0 to 1 and is None where the loader cannot tell; `detail` is one readable sentence."""
+    """`progress` runs from 0 to 1 and is None where the loader cannot tell; `detail` is one readable sentence.
+
+    `seconds_left`: until this state ends, where the loader can tell.
+    """
 
     state: State
     progress: float | None = None
     detail: str = ""
+    seconds_left: float | None = None
 
 
 Report = Callable[[ModelStatus], None]
@@ -125,9 +129,12 @@ class LazyModel(Generic[T]):
             retry_after = RETRY_SECONDS - (now - self._failed_at)
         else:
             share = f", {status.progress:.0%} done" if status.progress is not None else ""
-            detail = f"the model {self.name!r} is {status.state}{share}"
+            reason = f" ({status.detail})" if status.detail else ""
+            detail = f"the model {self.name!r} is {status.state}{share}{reason}"
             retry_after = DEFAULT_RETRY_AFTER_SECONDS
-            if status.progress:
+            if status.seconds_left is not None:
+                retry_after = status.seconds_left
+            elif status.progress:
                 retry_after = (now - self._started_at) * (1 - status.progress) / status.progress
         return ModelNotReady(detail, retry_after, model=self.name, state=status.state, progress=status.progress)
 

@@ -15,6 +15,8 @@ from typing import Annotated, Any, Literal, get_args
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
+from common import host
+
 ROOT = Path(__file__).resolve().parent.parent
 PREFIX = "FACTORY_"
 
@@ -26,9 +28,7 @@ def _from_root(path: Path) -> Path:
     return path if path.is_absolute() else ROOT / path
 
 
-# A relative path counts from the project's folder, wherever the service was started.
-RootedPath = Annotated[Path, AfterValidator(_from_root)]
-# `~` is the home folder of the user who runs the service.
+# `~` is the home folder of the user who runs the service; a relative path counts from the project's folder.
 HomePath = Annotated[Path, AfterValidator(Path.expanduser), AfterValidator(_from_root)]
 
 
@@ -38,9 +38,14 @@ class Section(BaseModel):
 
 
 class SummarizeSettings(Section):
-    model_path: RootedPath = Field(Path("models/Meta-Llama-3-8B-Instruct-Q4_K_M.gguf"), description="the GGUF file")
-    model_name: str = Field("Llama-3-8B-Instruct-Q4_K_M", description="what answers call the model")
-    context_tokens: int = Field(4096, ge=512, le=131072, description="tokens that all requests at work have together")
+    model: str = Field("llama-3-8b", description="a preset, hf://owner/name/file.gguf, a URL or a path to a GGUF")
+    quantization: str = Field(
+        "Q4_K_M", pattern=r"^[A-Za-z0-9_]+$", description="of a preset; Q3_K_M where memory is short"
+    )
+    model_name: str | None = Field(None, description="what answers call the model; unset: the preset's or file's name")
+    context: int | None = Field(
+        None, ge=512, le=131072, description="tokens that all requests at work have together; unset: by preset"
+    )
     max_article_tokens: int | None = Field(
         None, ge=64, description="a longer article is condensed; unset: as long as the context allows"
     )
@@ -67,9 +72,13 @@ class ExtractSettings(Section):
     engine: Literal["onnx", "gliner"] = Field(
         "onnx", description="gliner: the reference library, on a torch checkpoint"
     )
-    model_path: RootedPath = Field(Path("models/gliner-small-v2.1"), description="folder with the ONNX export")
-    model_file: str = Field("model.onnx", description="the ONNX file in that folder")
-    model_name: str = Field("GLiNER-small-v2.1", description="what answers call the model")
+    model: str = Field(
+        "gliner-small-v2.1", description="a preset, hf://owner/name, or a path to a folder with an ONNX export"
+    )
+    model_file: str | None = Field(None, description="the ONNX file there; unset: onnx/model.onnx, locally model.onnx")
+    model_name: str | None = Field(
+        None, description="what answers call the model; unset: the preset's or folder's name"
+    )
     precision: Precision = Field("fp32", description="fp32 is exact; the others take less memory, int8 less time")
     rebuild: bool = Field(True, description="rebuild the graph on first load; false: only use what was rebuilt before")
     cache_folder: HomePath = Field(
@@ -107,15 +116,13 @@ PROFILES: dict[Profile, dict[str, Any]] = {
         "warm_up": True,
         "model_wait_seconds": 30.0,
         "summarize": {
-            "model_path": "models/embedded/llama/embedded-llama-lead.gguf",
-            "model_name": "embedded-llama-lead",
-            "context_tokens": 2048,
+            "model": "embedded",
             "max_article_tokens": 384,
             # This model copies the opening and knows articles that go on as they began.
             "lead_share": 1.0,
             "threads": 1,
         },
-        "extract": {"model_path": "models/embedded/gliner", "model_name": "embedded-gliner"},
+        "extract": {"model": "embedded"},
     },
     # The product's client gives up after 30 s.
     "space": {"warm_up": True, "model_wait_seconds": 2.0, "summarize": {"deadline_seconds": 28.0}},
@@ -124,6 +131,7 @@ PROFILES: dict[Profile, dict[str, Any]] = {
         "warm_up": False,
         "model_wait_seconds": 25.0,
         "log_style": "json",
+        "models_folder": "/tmp/segmento-factory/models",
         "summarize": {"tuning_seconds": 0.0, "cache_folder": "/tmp/segmento-factory"},
         "extract": {"rebuild": False, "cache_folder": "/tmp/segmento-factory"},
     },
@@ -160,6 +168,8 @@ class Settings(BaseSettings):
     model_wait_seconds: float = Field(
         30.0, ge=0, description="how long a request waits for a loading model before it is answered 503"
     )
+    models_folder: HomePath = Field(Path("models"), description="where downloaded models are kept")
+    offline: bool = Field(False, description="download nothing: a model that is not there is an error")
     summarize: SummarizeSettings = SummarizeSettings()
     extract: ExtractSettings = ExtractSettings()
     audio: AudioSettings = AudioSettings()
@@ -185,8 +195,8 @@ class InvalidSettings(Exception):
 
 
 def cpu_threads(setting: int) -> int:
-    """The number of threads a `threads` setting stands for: itself, or every CPU this process may run on."""
-    return setting or len(os.sched_getaffinity(0))
+    """The number of threads a `threads` setting stands for: itself, or every CPU this process may use."""
+    return setting or host.cpus()
 
 
 def load_settings() -> Settings:

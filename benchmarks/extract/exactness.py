@@ -31,7 +31,7 @@ def main() -> None:
     parser.add_argument("--model", type=Path, default=MODEL)
     parser.add_argument("--texts", type=int, default=200)
     options = parser.parse_args()
-    os.environ["FACTORY_EXTRACT__MODEL_PATH"] = str(options.model)
+    os.environ["FACTORY_EXTRACT__MODEL"] = str(options.model)
     from gliner import GLiNER
 
     from functions.extract import engine, service

@@ -48,7 +48,7 @@ def main() -> None:
     parser.add_argument("--runs", type=int, default=5)
     parser.add_argument("--threads", type=int, default=2)
     options = parser.parse_args()
-    os.environ["FACTORY_EXTRACT__MODEL_PATH"] = str(options.model)
+    os.environ["FACTORY_EXTRACT__MODEL"] = str(options.model)
     from functions.extract import engine
     from functions.extract.feeds import feeds
     from functions.extract.graph import prepared

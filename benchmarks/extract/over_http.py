@@ -41,7 +41,7 @@ def environment(model: Path) -> dict[str, str]:
         "FACTORY_HOST": "127.0.0.1",
         "FACTORY_PORT": str(PORTS["factory"]),
         "FACTORY_LOG_LEVEL": "WARNING",
-        "FACTORY_EXTRACT__MODEL_PATH": str(model),
+        "FACTORY_EXTRACT__MODEL": str(model),
     }
 
 

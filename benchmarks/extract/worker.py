@@ -38,7 +38,7 @@ def parts(texts: list[str]) -> list[str]:
 
 def factory(folder: Path, threads: int, precision: str) -> Run:
     os.environ |= {
-        "FACTORY_EXTRACT__MODEL_PATH": str(folder),
+        "FACTORY_EXTRACT__MODEL": str(folder),
         "FACTORY_EXTRACT__PRECISION": precision,
         "FACTORY_EXTRACT__THREADS": str(threads),
     }

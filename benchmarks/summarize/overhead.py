@@ -59,9 +59,9 @@ def main() -> None:
     parser.add_argument("--model", type=Path, default=MODEL)
     parser.add_argument("--threads", type=int, default=DEFAULT_THREADS)
     options = parser.parse_args()
-    settings = SummarizeSettings(model_path=options.model.resolve(), context_tokens=CONTEXT_TOKENS)
-    context = TimedContext(settings.model_path, CONTEXT_TOKENS, settings.parallel, Options(options.threads))
-    engine = LlamaEngine(settings, context)
+    settings = SummarizeSettings()
+    context = TimedContext(options.model.resolve(), CONTEXT_TOKENS, settings.parallel, Options(options.threads))
+    engine = LlamaEngine(options.model.stem, settings, context)
     rows = [asyncio.run(measure(engine, context, clients)) for clients in (1, settings.parallel)]
     print(
         "| requests at once | steps | a step | of it outside llama_decode |", "|---:|---:|---:|---:|", *rows, sep="\n"

@@ -54,9 +54,9 @@ class Side:
 def _factory(threads: int, context: int) -> Side:
     def environment(model: Path, port: int) -> dict[str, str]:
         summarize = {
-            "MODEL_PATH": str(model),
+            "MODEL": str(model),
             "MODEL_NAME": model.stem,
-            "CONTEXT_TOKENS": str(context),
+            "CONTEXT": str(context),
             "THREADS": str(threads),
             "ANSWER_CACHE_BYTES": "0",
             "DEADLINE_SECONDS": "none",

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from common import models
 from common.errors import ModelLoadFailed
 from common.lazy import LazyModel, ModelStatus, Report
 from common.settings import ExtractSettings, cpu_threads, get_settings
@@ -67,8 +68,10 @@ class Piece:
 class GlinerEngine:
     """One loaded model. Its methods may be called from several threads."""
 
-    def __init__(self, config: GlinerConfig, tokenizer: "Tokenizer", session: Any, settings: ExtractSettings) -> None:
-        self.name = settings.model_name
+    def __init__(
+        self, name: str, config: GlinerConfig, tokenizer: "Tokenizer", session: Any, settings: ExtractSettings
+    ) -> None:
+        self.name = name
         # Quantised activations are scaled by the whole batch: what runs beside a text would change its scores.
         self.batch_tokens = settings.batch_tokens if settings.precision != "int8" else 0
         self._config = config
@@ -166,9 +169,9 @@ def _spans(piece: Piece, logits: "NDArray[np.float32]") -> list[Span]:
 
 def load(report: Report) -> GlinerEngine:
     """Load the model that the settings name; raises ModelLoadFailed."""
-    settings = get_settings().extract
-    folder = settings.model_path
-    config_path, tokenizer_path = (_existing(folder / name) for name in ("gliner_config.json", "tokenizer.json"))
+    settings = get_settings()
+    wanted = models.gliner(settings.extract)
+    config_path, tokenizer_path = (models.local(file, settings, report) for file in (wanted.config, wanted.tokenizer))
     with _readable(config_path):
         config = GlinerConfig.read(config_path)
 
@@ -179,13 +182,13 @@ def load(report: Report) -> GlinerEngine:
     # Set once, here: changing these while another thread encodes raises "Already borrowed".
     tokenizer.no_truncation()
     tokenizer.no_padding()
-    if settings.engine == "gliner":
+    if settings.extract.engine == "gliner":
         from functions.extract.reference import load_reference
 
-        return load_reference(config, tokenizer, settings)
-    model_path = _existing(folder / settings.model_file)
-    session = _session(model_path, settings, report)
-    engine = GlinerEngine(config, tokenizer, session, settings)
+        return load_reference(wanted.name, config_path.parent, config, tokenizer, settings.extract)
+    model_path = models.local(wanted.model, settings, report)
+    session = _session(model_path, settings.extract, report)
+    engine = GlinerEngine(wanted.name, config, tokenizer, session, settings.extract)
     engine.check(model_path)
     return engine
 
@@ -209,12 +212,6 @@ def _session(path: Path, settings: ExtractSettings, report: Report) -> Any:
         odd = ", ".join(sorted(names ^ INPUTS))
         raise ModelLoadFailed(f"{path} is no span model of GLiNER: its inputs differ in {odd}")
     return session
-
-
-def _existing(path: Path) -> Path:
-    if not path.is_file():
-        raise ModelLoadFailed(f"there is no file {path}")
-    return path
 
 
 @contextmanager

@@ -4,6 +4,7 @@ It needs `requirements/reference.txt` (torch, transformers, gliner) and a folder
 """
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from common.errors import ModelLoadFailed
@@ -18,8 +19,10 @@ if TYPE_CHECKING:
 class ReferenceEngine(GlinerEngine):
     """Windows are cut as for the other engine; what is in them is found and decoded by the package alone."""
 
-    def __init__(self, config: GlinerConfig, tokenizer: "Tokenizer", gliner: Any, settings: ExtractSettings) -> None:
-        super().__init__(config, tokenizer, None, settings)
+    def __init__(
+        self, name: str, config: GlinerConfig, tokenizer: "Tokenizer", gliner: Any, settings: ExtractSettings
+    ) -> None:
+        super().__init__(name, config, tokenizer, None, settings)
         self.batch_tokens = 0
         self._gliner = gliner
 
@@ -48,8 +51,10 @@ class ReferenceEngine(GlinerEngine):
         return spans
 
 
-def load_reference(config: GlinerConfig, tokenizer: "Tokenizer", settings: ExtractSettings) -> ReferenceEngine:
-    """Raises ModelLoadFailed."""
+def load_reference(
+    name: str, folder: Path, config: GlinerConfig, tokenizer: "Tokenizer", settings: ExtractSettings
+) -> ReferenceEngine:
+    """The checkpoint in `folder`; raises ModelLoadFailed."""
     try:
         import torch
         from gliner import GLiNER
@@ -58,10 +63,10 @@ def load_reference(config: GlinerConfig, tokenizer: "Tokenizer", settings: Extra
         raise ModelLoadFailed(f"the engine `gliner` needs the package gliner ({error}): {reason}") from error
     torch.set_num_threads(cpu_threads(settings.threads))
     try:
-        gliner = GLiNER.from_pretrained(str(settings.model_path), local_files_only=True)
+        gliner = GLiNER.from_pretrained(str(folder), local_files_only=True)
     except Exception as error:
-        raise ModelLoadFailed(f"{settings.model_path} could not be read by gliner: {error}") from error
+        raise ModelLoadFailed(f"{folder} could not be read by gliner: {error}") from error
     gliner.eval()
-    engine = ReferenceEngine(config, tokenizer, gliner, settings)
-    engine.check(settings.model_path / "the checkpoint")
+    engine = ReferenceEngine(name, config, tokenizer, gliner, settings)
+    engine.check(folder / "the checkpoint")
     return engine

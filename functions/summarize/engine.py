@@ -10,11 +10,12 @@ from collections.abc import AsyncGenerator, Callable, Sequence
 from dataclasses import replace
 from typing import TypeVar
 
+from common import models
 from common.errors import ModelLoadFailed
 from common.lazy import LazyModel, ModelStatus, Report
 from common.settings import SummarizeSettings, get_settings
 from common.worker import Worker
-from functions.summarize import budget, prompt, tuning
+from functions.summarize import budget, memory, prompt, tuning
 from functions.summarize.budget import Demand, Plan, Refusal
 from functions.summarize.context import DecodeFailed, LlamaContext, Sampling
 from functions.summarize.rates import Rates
@@ -26,9 +27,12 @@ T = TypeVar("T")
 class LlamaEngine:
     """One loaded GGUF. Its methods are called from the event loop and return at once, or are awaited."""
 
-    def __init__(self, settings: SummarizeSettings, context: LlamaContext) -> None:
-        """Take over `context`, which has room for `settings.parallel` sequences. Raises ModelLoadFailed."""
-        self.name = settings.model_name
+    def __init__(self, name: str, settings: SummarizeSettings, context: LlamaContext) -> None:
+        """Take over `context`, with room for `settings.parallel` sequences, of the model that answers call `name`.
+
+        Raises ModelLoadFailed.
+        """
+        self.name = name
         self.parallel = settings.parallel
         self._context = context
         self._worker = Worker("tokenizer")
@@ -38,7 +42,7 @@ class LlamaEngine:
             self._scheduler = Scheduler(self._context, opening, settings.parallel, self._rates)
         except DecodeFailed as error:
             self._context.close()
-            raise ModelLoadFailed(f"{settings.model_path} cannot be computed with: {error}") from None
+            raise ModelLoadFailed(f"{name} cannot be computed with: {error}") from None
         self.context_tokens = self._context.cells
 
     def tokenize(self, text: str, special: bool) -> list[int]:
@@ -134,14 +138,15 @@ class LlamaEngine:
 
 def load(report: Report) -> LlamaEngine:
     """Load the GGUF that the settings name; raises ModelLoadFailed."""
-    settings = get_settings().summarize
-    if not settings.model_path.is_file():
-        raise ModelLoadFailed(f"there is no file {settings.model_path}")
+    settings = get_settings()
+    wanted = models.llama(settings.summarize)
+    path = models.local(wanted.file, settings, report)
+    memory.check(path, wanted.context)
     report(ModelStatus("loading", None, "finding out how this machine computes fastest"))
-    options = tuning.choose(settings)
+    options = tuning.choose(path, settings.summarize)
     report(ModelStatus("loading"))
-    context = LlamaContext(settings.model_path, settings.context_tokens, settings.parallel, options)
-    return LlamaEngine(settings, context)
+    context = LlamaContext(path, wanted.context, settings.summarize.parallel, options)
+    return LlamaEngine(wanted.name, settings.summarize, context)
 
 
 model: LazyModel[LlamaEngine] = LazyModel("llama", load)

@@ -67,8 +67,8 @@ class Measurement:
         return f"{_text(self.options)}: {self.rows:3} rows, {speeds}, {self.request_seconds:5.1f} s a request"
 
 
-def choose(settings: SummarizeSettings) -> Options:
-    """The options to load `settings.model_path` with: what the settings say, for the rest what was measured.
+def choose(model: Path, settings: SummarizeSettings) -> Options:
+    """The options to load `model` with: what the settings say, for the rest what was measured.
 
     Takes up to `tuning_seconds` when this host has not seen the model before. It does not fail.
     """
@@ -77,19 +77,19 @@ def choose(settings: SummarizeSettings) -> Options:
     if not settings.tuning_seconds or len(overrides) == len(DIMENSIONS):
         return options
     try:
-        if settings.model_path.stat().st_size < MIN_MODEL_BYTES:
+        if model.stat().st_size < MIN_MODEL_BYTES:
             return options
         # An outcome that was measured with these overrides fits best; one without any still says the rest.
-        known = _read(settings, overrides) or _read(settings, {})
+        known = _read(model, settings, overrides) or _read(model, settings, {})
         if known:
             options = _options(known | overrides)
             logger.info("tuning: %s (measured before)", _text(options))
             return options
-        table = measure(settings.model_path, settings.tuning_seconds, overrides)
+        table = measure(model, settings.tuning_seconds, overrides)
         if table:
             options = winner(table).options
             logger.info("tuning: %s (the best of %d measurements)", _text(options), len(table))
-            save(settings, overrides, table)
+            save(model, settings, overrides, table)
     except (OSError, ValueError) as error:
         logger.warning("tuning: %s", error)
     return options
@@ -138,9 +138,9 @@ def winner(table: Sequence[Measurement]) -> Measurement:
     return [measurement for measurement in table if measurement.leads][-1]
 
 
-def save(settings: SummarizeSettings, overrides: Mapping[str, Any], table: Sequence[Measurement]) -> None:
+def save(model: Path, settings: SummarizeSettings, overrides: Mapping[str, Any], table: Sequence[Measurement]) -> None:
     """Keep the winner of `table` for the next start. Raises OSError."""
-    file, key = _place(settings, overrides)
+    file, key = _place(model, settings, overrides)
     content = {"key": key, "options": asdict(winner(table).options), "table": [str(line) for line in table]}
     file.parent.mkdir(parents=True, exist_ok=True)
     temporary = file.with_suffix(f".{os.getpid()}.tmp")
@@ -148,9 +148,9 @@ def save(settings: SummarizeSettings, overrides: Mapping[str, Any], table: Seque
     os.replace(temporary, file)
 
 
-def _read(settings: SummarizeSettings, overrides: Mapping[str, Any]) -> dict[str, Any]:
+def _read(model: Path, settings: SummarizeSettings, overrides: Mapping[str, Any]) -> dict[str, Any]:
     """The options that were found best under the same conditions; empty if there are none that can be read."""
-    file, key = _place(settings, overrides)
+    file, key = _place(model, settings, overrides)
     try:
         content = json.loads(file.read_text(encoding="utf-8"))
         # As settings, the values are checked against their limits.
@@ -159,14 +159,14 @@ def _read(settings: SummarizeSettings, overrides: Mapping[str, Any]) -> dict[str
         return {}
 
 
-def _place(settings: SummarizeSettings, overrides: Mapping[str, Any]) -> tuple[Path, dict[str, Any]]:
+def _place(model: Path, settings: SummarizeSettings, overrides: Mapping[str, Any]) -> tuple[Path, dict[str, Any]]:
     """Where an outcome is kept, and what it depends on."""
-    status = settings.model_path.stat()
+    status = model.stat()
     key = {
         "cpu": _cpu(),
         "cpus": cpu_threads(0),
         "library": library_version(),
-        "file": settings.model_path.name,
+        "file": model.name,
         "bytes": status.st_size,
         "modified_ns": status.st_mtime_ns,
         "overrides": dict(overrides),
@@ -337,7 +337,7 @@ def main() -> None:
     for measurement in table:
         print("*" if measurement is winner(table) else " ", measurement)
     if options.save:
-        save(SummarizeSettings(model_path=path, cache_folder=get_settings().summarize.cache_folder), {}, table)
+        save(path, SummarizeSettings(cache_folder=get_settings().summarize.cache_folder), {}, table)
 
 
 if __name__ == "__main__":

@@ -10,18 +10,17 @@ from tests.conftest import SettingsEnv
 
 
 def test_profile_sets_defaults_and_a_variable_overrides_one_of_them(settings_env: SettingsEnv) -> None:
-    settings_env(PROFILE="embedded", SUMMARIZE__CONTEXT_TOKENS=1024)
+    settings_env(PROFILE="embedded", SUMMARIZE__CONTEXT=1024)
     settings = get_settings()
-    assert settings.summarize.context_tokens == 1024
-    assert settings.summarize.model_name == "embedded-llama-lead"
-    assert settings.summarize.model_path == ROOT / "models/embedded/llama/embedded-llama-lead.gguf"
+    assert settings.summarize.context == 1024
+    assert settings.summarize.model == "embedded"
+    assert settings.summarize.max_article_tokens == 384
 
 
 def test_space_profile_names_the_real_models(settings_env: SettingsEnv) -> None:
     settings_env(PROFILE="space")
-    assert get_settings().summarize.model_name == "Llama-3-8B-Instruct-Q4_K_M"
-    assert get_settings().extract.model_name == "GLiNER-small-v2.1"
-    assert get_settings().extract.model_path == ROOT / "models/gliner-small-v2.1"
+    assert get_settings().summarize.model == "llama-3-8b"
+    assert get_settings().extract.model == "gliner-small-v2.1"
 
 
 def test_dotenv_file_is_read_and_stands_behind_the_environment(
@@ -34,7 +33,7 @@ def test_dotenv_file_is_read_and_stands_behind_the_environment(
     assert (settings.port, settings.host) == (2222, "127.0.0.9")
     origin = sources(settings)
     assert (origin["port",], origin["host",], origin["profile",]) == ("environment", ".env", "default")
-    assert origin["summarize", "model_name"] == "profile"
+    assert origin["summarize", "model"] == "profile"
 
 
 def test_each_bad_value_is_one_line_that_names_its_variable(settings_env: SettingsEnv) -> None:
@@ -56,7 +55,7 @@ def test_printed_settings_say_where_each_is_from(tmp_path: Path) -> None:
     rows = {line.split()[0]: line.split()[1:3] for line in printed.splitlines()}
     assert rows["FACTORY_PORT"] == ["7999", "environment"]
     assert rows["FACTORY_PROFILE"] == ["embedded", "default"]
-    assert rows["FACTORY_EXTRACT__MODEL_NAME"] == ["embedded-gliner", "profile"]
+    assert rows["FACTORY_EXTRACT__MODEL"] == ["embedded", "profile"]
 
 
 def test_start_with_bad_settings_ends_with_the_reason_and_no_stack_trace() -> None:

@@ -122,7 +122,7 @@ def test_one_process_serves_many_invocations() -> None:
 
 @pytest.mark.usefixtures("fresh_models")
 def test_a_missing_model_is_a_503_with_its_reason(settings_env: SettingsEnv) -> None:
-    settings_env(PROFILE="lambda", SUMMARIZE__MODEL_PATH="/nowhere/model.gguf")
+    settings_env(PROFILE="lambda", SUMMARIZE__MODEL="/nowhere/model.gguf")
     answer = invoke("function_url", "POST", "/summarize", {"text": ARTICLE})
     assert answer["statusCode"] == 503
     problem = json.loads(answer["body"])

@@ -123,7 +123,7 @@ def copied_model(tmp_path: Path, settings_env: SettingsEnv) -> Path:
     shutil.copytree(
         ROOT / "models" / "embedded" / "gliner", tmp_path / "model", ignore=shutil.ignore_patterns("prepared")
     )
-    settings_env(EXTRACT__MODEL_PATH=tmp_path / "model")
+    settings_env(EXTRACT__MODEL=tmp_path / "model")
     return tmp_path / "model"
 
 

@@ -223,7 +223,7 @@ def test_an_export_that_is_left_alone_is_asked_once_and_serves(
     model = onnx.load(str(EMBEDDED))
     add_a_step(model.graph)
     onnx.save(model, str(folder / "model.onnx"))
-    settings_env(EXTRACT__MODEL_PATH=folder)
+    settings_env(EXTRACT__MODEL=folder)
     caplog.set_level(logging.INFO)
     first = engine.load(lambda _: None)
     assert "used as it is: not equal after rebuilding: logits that differ by" in caplog.text

@@ -249,7 +249,7 @@ def test_a_full_queue_is_refused_at_once_and_open_again_when_a_place_is_free(
 def test_a_model_that_cannot_be_loaded_is_a_reason_whatever_the_request(tmp_path: Path) -> None:
     broken = tmp_path / "broken.gguf"
     broken.write_bytes(b"GGUF" + b"\x07" * 4000)
-    with run_service(tmp_path / "log.txt", SUMMARIZE__MODEL_PATH=broken) as runner:
+    with run_service(tmp_path / "log.txt", SUMMARIZE__MODEL=broken) as runner:
         for prefer, stream in ((None, False), (None, True), ("wait=5", False), ("wait=5", True)):
             response = post(runner, prefer, stream=stream)
             assert response.status_code == 503

@@ -164,7 +164,7 @@ def test_a_model_that_cannot_be_used_is_a_clear_reason(damage: str, tmp_path: Pa
     }
     if damage in contents:
         path.write_bytes(contents[damage])
-    settings_env(SUMMARIZE__MODEL_PATH=path)
+    settings_env(SUMMARIZE__MODEL=path)
     with pytest.raises(ModelLoadFailed, match=r"model\.gguf") as error:
         engine.load(lambda _: None)
     assert "no reason given" not in str(error.value)

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from common.models import EMBEDDED_CONTEXT, EMBEDDED_LLAMA
 from common.settings import ROOT, get_settings
 from functions.summarize import prompt
 from functions.summarize.context import DecodeFailed, LlamaContext, Options, Row, Sampling
@@ -60,13 +61,12 @@ class Request:
 
 @pytest.fixture(scope="module")
 def context() -> FaultyContext:
-    settings = get_settings().summarize
-    return FaultyContext(settings.model_path, settings.context_tokens, PARALLEL, Options(threads=1))
+    return FaultyContext(EMBEDDED_LLAMA, EMBEDDED_CONTEXT, PARALLEL, Options(threads=1))
 
 
 @pytest.fixture(scope="module")
 def shared(context: FaultyContext) -> LlamaEngine:
-    return LlamaEngine(get_settings().summarize, context)
+    return LlamaEngine("embedded", get_settings().summarize, context)
 
 
 @pytest.fixture

@@ -125,7 +125,7 @@ def test_simultaneous_requests_all_get_their_own_answer(runner: Runner) -> None:
 @pytest.fixture
 def slow_runner(tmp_path: Path) -> Iterator[Runner]:
     """A service without a queue whose context takes an article that keeps it busy for seconds."""
-    settings = {"CONTEXT_TOKENS": 32768, "MAX_ARTICLE_TOKENS": 30000, "PARALLEL": 1, "MAX_WAITING": 0}
+    settings = {"CONTEXT": 32768, "MAX_ARTICLE_TOKENS": 30000, "PARALLEL": 1, "MAX_WAITING": 0}
     with run_service(
         tmp_path / "log.txt", **{f"SUMMARIZE__{name}": value for name, value in settings.items()}
     ) as runner:

@@ -32,7 +32,7 @@ def settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.Log
     caplog.set_level(logging.INFO, tuning.__name__)
 
     def new(**values: Any) -> SummarizeSettings:
-        return SummarizeSettings(**{"model_path": MODEL, "cache_folder": tmp_path / "cache", **values})
+        return SummarizeSettings(**{"cache_folder": tmp_path / "cache", **values})
 
     return new
 
@@ -45,9 +45,9 @@ def pipe(tmp_path: Path) -> Path:
     return path
 
 
-def keep(settings: SummarizeSettings, overrides: dict[str, Any]) -> Path:
+def keep(settings: SummarizeSettings, overrides: dict[str, Any], model: Path = MODEL) -> Path:
     """Keep `KEPT` as the outcome of an earlier start; returns the file."""
-    tuning.save(settings, overrides, [tuning.Measurement(KEPT, 64, 0.01, 0.1, True)])
+    tuning.save(model, settings, overrides, [tuning.Measurement(KEPT, 64, 0.01, 0.1, True)])
     (file,) = settings.cache_folder.iterdir()
     return file
 
@@ -69,12 +69,12 @@ def processes_with(arguments: str) -> list[int]:
 
 
 def test_a_model_is_measured_once(settings: NewSettings, caplog: pytest.LogCaptureFixture) -> None:
-    chosen = tuning.choose(settings())
+    chosen = tuning.choose(MODEL, settings())
     assert 1 <= chosen.threads <= UNMEASURED.threads
     measured = candidates(caplog)
     assert any("flash attention off" in line for line in measured)
     assert any("repack on" in line for line in measured)
-    assert tuning.choose(settings()) == chosen
+    assert tuning.choose(MODEL, settings()) == chosen
     assert candidates(caplog) == measured
 
 
@@ -82,17 +82,17 @@ def test_a_small_model_is_not_measured(
     settings: NewSettings, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(tuning, "MIN_MODEL_BYTES", MODEL.stat().st_size + 1)
-    assert tuning.choose(settings()) == UNMEASURED
+    assert tuning.choose(MODEL, settings()) == UNMEASURED
     assert not candidates(caplog)
 
 
 def test_zero_seconds_never_measure(settings: NewSettings, caplog: pytest.LogCaptureFixture) -> None:
-    assert tuning.choose(settings(tuning_seconds=0)) == UNMEASURED
+    assert tuning.choose(MODEL, settings(tuning_seconds=0)) == UNMEASURED
     assert not candidates(caplog)
 
 
 def test_what_the_settings_say_is_not_varied(settings: NewSettings, caplog: pytest.LogCaptureFixture) -> None:
-    chosen = tuning.choose(settings(threads=1, repack=True, micro_batch=64))
+    chosen = tuning.choose(MODEL, settings(threads=1, repack=True, micro_batch=64))
     assert replace(chosen, flash_attention=True) == Options(1, True, 64, True)
     measured = candidates(caplog)
     assert all("1 threads, repack on , micro-batch 64" in line for line in measured)
@@ -103,15 +103,17 @@ def test_an_outcome_under_settings_holds_for_them_alone(
     settings: NewSettings, caplog: pytest.LogCaptureFixture
 ) -> None:
     keep(settings(), {"threads": 1})
-    assert tuning.choose(settings(threads=1)) == KEPT
+    assert tuning.choose(MODEL, settings(threads=1)) == KEPT
     assert not candidates(caplog)
-    assert tuning.choose(settings()).micro_batch != KEPT.micro_batch
+    assert tuning.choose(MODEL, settings()).micro_batch != KEPT.micro_batch
     assert candidates(caplog)
 
 
 def test_settings_stand_above_what_was_measured_before(settings: NewSettings, caplog: pytest.LogCaptureFixture) -> None:
     keep(settings(), {})
-    assert tuning.choose(settings(threads=7, flash_attention=False)) == Options(7, False, KEPT.micro_batch, False)
+    assert tuning.choose(MODEL, settings(threads=7, flash_attention=False)) == Options(
+        7, False, KEPT.micro_batch, False
+    )
     assert not candidates(caplog)
 
 
@@ -121,12 +123,12 @@ def test_another_host_or_model_is_measured_anew(
 ) -> None:
     model = tmp_path / "model.gguf"
     model.write_bytes(MODEL.read_bytes())
-    known = keep(settings(model_path=model), {})
+    known = keep(settings(), {}, model)
     if what == "file":
         os.utime(model, (1, 1))
     else:
         monkeypatch.setattr(tuning, what, lambda *_: 3)
-    tuning.choose(settings(model_path=model))
+    tuning.choose(model, settings())
     assert candidates(caplog)
     assert len(list(known.parent.iterdir())) == 2
 
@@ -139,9 +141,9 @@ def test_a_kept_outcome_that_makes_no_sense_is_replaced(
 ) -> None:
     file = keep(settings(), {})
     file.write_text(file.read_text().replace(old, new))
-    chosen = tuning.choose(settings())
+    chosen = tuning.choose(MODEL, settings())
     assert candidates(caplog)
-    assert tuning.choose(settings()) == chosen
+    assert tuning.choose(MODEL, settings()) == chosen
     assert list(file.parent.iterdir()) == [file]
 
 
@@ -149,7 +151,7 @@ def test_a_cache_folder_that_cannot_be_written_is_a_log_line(
     settings: NewSettings, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     (tmp_path / "file").touch()
-    chosen = tuning.choose(settings(cache_folder=tmp_path / "file"))
+    chosen = tuning.choose(MODEL, settings(cache_folder=tmp_path / "file"))
     assert 1 <= chosen.threads <= UNMEASURED.threads
     assert "tuning: [Errno" in caplog.text
 
@@ -159,7 +161,7 @@ def test_a_measuring_process_that_fails_is_a_log_line(
 ) -> None:
     model = tmp_path / "truncated.gguf"
     model.write_bytes(MODEL.read_bytes()[:100_000])
-    assert tuning.choose(settings(model_path=model)) == UNMEASURED
+    assert tuning.choose(model, settings()) == UNMEASURED
     assert "llama.cpp could not load" in caplog.text
     assert not settings().cache_folder.exists()
 
@@ -169,7 +171,7 @@ def test_a_measuring_process_that_hangs_is_ended(
 ) -> None:
     monkeypatch.setattr(tuning, "GRACE_SECONDS", 0.5)
     begun = time.monotonic()
-    assert tuning.choose(settings(model_path=pipe, tuning_seconds=0.5)) == UNMEASURED
+    assert tuning.choose(pipe, settings(tuning_seconds=0.5)) == UNMEASURED
     assert time.monotonic() - begun < 5
     assert "over its limit" in caplog.text
     assert not processes_with(str(pipe))
