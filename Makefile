@@ -5,6 +5,7 @@
 # make bench-summarize, bench-summarize-8b: /summarize beside other servers; see benchmarks/README.md
 # make bench-extract: /extract beside other ways to run GLiNER
 # make bench-audio: /audio beside other ways to serve edge-tts, in front of a loopback cloud
+# make image-test: build the image with buildah and try it, offline; needs root, buildah and debootstrap
 # make soak-summarize: mixed traffic for MINUTES (60), with conditions on answers and memory
 
 SHELL := /bin/bash
@@ -17,7 +18,15 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/pip --disable-pip-version-check --no-input
 export CMAKE_ARGS := -DLLAVA_BUILD=OFF -DCMAKE_PROJECT_llama.cpp_INCLUDE=$(CURDIR)/requirements/llama.cmake
 
-.PHONY: run test lint format lock clean bench-summarize bench-summarize-8b soak-summarize bench-extract bench-audio
+# What llama.cpp is compiled for: "native" is the CPU of this machine; "portable" is every x86-64-v2 CPU, each with the
+# fastest code that it can run, and takes longer. What $(VENV) has stays until the other one is asked for.
+LLAMA_INSTALLED := $(or $(shell cat $(VENV)/llama.stamp 2>/dev/null),native)
+LLAMA_BUILD := $(LLAMA_INSTALLED)
+ifeq ($(filter native portable,$(LLAMA_BUILD)),)
+$(error LLAMA_BUILD is native or portable, not "$(LLAMA_BUILD)")
+endif
+
+.PHONY: run test lint format lock clean bench-summarize bench-summarize-8b soak-summarize bench-extract bench-audio image-test
 
 run: $(VENV)/service.stamp
 	@exec $(BIN)/python local_runner.py
@@ -43,16 +52,27 @@ $(VENV)/bin/python:
 	@$(PYTHON) -m venv $(VENV)
 
 # pip builds a wheel of the one package that comes as source and keeps it in its cache; a later .venv takes it from there.
+# The cache knows no flags, so only the native wheel may be in it.
 # With SOURCE_DATE_EPOCH set, llama.cpp would be built without the AVX2 kernels.
+LLAMA_MINUTES := 3
+ifneq ($(LLAMA_BUILD),$(LLAMA_INSTALLED))
+.PHONY: $(VENV)/llama.stamp
+$(VENV)/llama.stamp: LLAMA_PIP += --force-reinstall
+endif
+ifeq ($(LLAMA_BUILD),portable)
+$(VENV)/llama.stamp: LLAMA_PIP += --no-cache-dir
+$(VENV)/llama.stamp: LLAMA_MINUTES := 5
+$(VENV)/llama.stamp: export CMAKE_ARGS += -DFACTORY_PORTABLE=ON
+endif
 $(VENV)/llama.stamp: requirements/build.txt requirements/service.txt requirements/llama.cmake | $(VENV)/bin/python
-	@echo "2/3 llama.cpp: compiled once, about 3 minutes on 2 cores"
+	@echo "2/3 llama.cpp ($(LLAMA_BUILD)): compiled once, about $(LLAMA_MINUTES) minutes on 2 cores"
 	@$(PIP) install --quiet --require-hashes -r requirements/build.txt
 	@awk '/^llama-cpp-python==/ {on = 1} on {print} on && !/\\$$/ {exit}' requirements/service.txt > $(VENV)/llama.txt
-	@env -u SOURCE_DATE_EPOCH PATH="$(CURDIR)/$(BIN):$$PATH" $(PIP) install --verbose --no-deps --no-build-isolation \
-		--require-hashes -r $(VENV)/llama.txt 2>&1 | tee $(VENV)/llama.log \
+	@env -u SOURCE_DATE_EPOCH PATH="$(abspath $(BIN)):$$PATH" $(PIP) install $(LLAMA_PIP) --verbose --no-deps \
+		--no-build-isolation --require-hashes -r $(VENV)/llama.txt 2>&1 | tee $(VENV)/llama.log \
 		| awk 'match($$0, /\[[0-9]+\/[0-9]+\]/) {print "    llama.cpp " substr($$0, RSTART, RLENGTH); fflush()}' \
 		|| { tail -n 30 $(VENV)/llama.log; echo "llama.cpp could not be built: all of it in $(VENV)/llama.log"; exit 1; }
-	@touch $@
+	@echo $(LLAMA_BUILD) > $@
 
 $(VENV)/service.stamp: requirements/service.txt $(VENV)/llama.stamp
 	@echo "3/3 the other packages"
@@ -117,6 +137,9 @@ bench-audio: $(VENV)/dev.stamp
 	$(BIN)/python -m benchmarks.audio.compare
 	$(BIN)/python -m benchmarks.audio.memory
 
+image-test: $(VENV)/dev.stamp
+	$(BIN)/python -m deploy.image_test
+
 COMPILE := $(PYTHON) -m piptools compile --quiet --generate-hashes --strip-extras --allow-unsafe --no-header \
 	--no-emit-index-url --no-emit-find-links --no-emit-trusted-host --no-emit-options
 EXTRA := $(PYTHON) -c 'import sys, tomllib; \
@@ -126,7 +149,9 @@ EXTRA := $(PYTHON) -c 'import sys, tomllib; \
 lock: export CMAKE_ARGS := -DLLAMA_BUILD=OFF
 lock:
 	$(COMPILE) --output-file requirements/service.txt pyproject.toml
-	$(COMPILE) --constraint requirements/service.txt --extra dev --output-file requirements/dev.txt pyproject.toml
+	$(EXTRA) lambda | $(COMPILE) --constraint requirements/service.txt --output-file requirements/lambda.txt -
+	$(COMPILE) --constraint requirements/service.txt --constraint requirements/lambda.txt --extra dev \
+		--output-file requirements/dev.txt pyproject.toml
 	$(EXTRA) build | $(COMPILE) --output-file requirements/build.txt -
 	$(EXTRA) reference | $(COMPILE) --output-file requirements/reference.txt -
 	$(EXTRA) bench-summarize | $(COMPILE) --constraint requirements/service.txt \

@@ -5,6 +5,7 @@ python local_runner.py [--host HOST] [--port PORT] [--profile PROFILE] [--reload
 
 import argparse
 import os
+import signal
 import socket
 import sys
 import threading
@@ -28,7 +29,6 @@ from functions.extract.handler import router as extract
 from functions.health.handler import router as health
 from functions.summarize.handler import router as summarize
 
-GRACE_SECONDS = 10
 PAGE = Path(__file__).resolve().parent / "page.html"
 
 page = APIRouter(include_in_schema=False)
@@ -89,7 +89,7 @@ def main(arguments: list[str] | None = None) -> None:
         access_log=False,
         log_config=None,
         log_level="warning",
-        timeout_graceful_shutdown=GRACE_SECONDS,
+        timeout_graceful_shutdown=settings.drain_seconds,
     )
     # Bound here, so that a port in use ends the start and port 0 is printed as the port it became.
     try:
@@ -102,6 +102,8 @@ def main(arguments: list[str] | None = None) -> None:
     print(
         f"The Factory, profile {settings.profile}: {url} (documentation and a page to try it: {url}/docs)", flush=True
     )
+    # uvicorn ends what is running and then raises the signal once more, which would end the process as killed.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     server = uvicorn.Server(config)
     if options.reload:
         ChangeReload(config, target=server.run, sockets=[listener]).run()

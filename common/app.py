@@ -3,6 +3,7 @@
 import asyncio
 import json
 import logging
+import os
 import re
 import time
 import uuid
@@ -22,6 +23,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from common import logs
 from common.errors import (
+    AnswerTooLarge,
     ClientDisconnected,
     FactoryError,
     FieldError,
@@ -30,7 +32,7 @@ from common.errors import (
     PayloadTooLarge,
     UnsupportedMediaType,
 )
-from common.settings import get_settings
+from common.settings import get_settings, load_settings
 
 logger = logging.getLogger(__name__)
 
@@ -44,6 +46,10 @@ LINGER_SECONDS = 2.0
 PROBLEM_RESPONSES: dict[int | str, dict[str, Any]] = {
     "default": {"description": "Any error: RFC 9457 problem details", "content": {PROBLEM_JSON: {}}}
 }
+
+# Lambda takes an answer of 6 MB. In JSON one character becomes six at most.
+MAX_LAMBDA_BYTES = 6 * 1024 * 1024
+LONGEST_ESCAPE = 6
 
 Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[None]]
 
@@ -64,12 +70,39 @@ def create_app(*routers: APIRouter, title: str = "The Factory", lifespan: Lifesp
     return app
 
 
-def create_handler(app: FastAPI) -> Mangum:
-    """What AWS Lambda invokes. Problem details travel as text: not every gateway decodes base64 by itself.
+class LambdaHandler:
+    """Mangum, with a clear answer in place of one that Lambda would not take."""
 
-    `lifespan` would run on every invocation.
-    """
-    return Mangum(app, lifespan="off", text_mime_types=[*DEFAULT_TEXT_MIME_TYPES, PROBLEM_JSON])
+    def __init__(self, app: FastAPI) -> None:
+        """On Lambda, reads the settings: bad ones fail the start with their reason (InvalidSettings)."""
+        if "AWS_LAMBDA_RUNTIME_API" in os.environ:
+            load_settings()
+        # Problem details travel as text: not every gateway decodes base64 by itself. `lifespan` would run on every
+        # invocation.
+        self._mangum = Mangum(app, lifespan="off", text_mime_types=[*DEFAULT_TEXT_MIME_TYPES, PROBLEM_JSON])
+
+    def __call__(self, event: Any, context: Any) -> dict[str, Any]:
+        answer: dict[str, Any] = self._mangum(event, context)
+        # Most answers are far from the limit and need no count.
+        if len(answer.get("body") or "") * LONGEST_ESCAPE < MAX_LAMBDA_BYTES:
+            return answer
+        size = len(json.dumps(answer))
+        if size <= MAX_LAMBDA_BYTES:
+            return answer
+        error = AnswerTooLarge(
+            f"the answer would have {size} bytes, AWS Lambda sends {MAX_LAMBDA_BYTES} at most: "
+            f"send the text in {size // MAX_LAMBDA_BYTES + 1} parts"
+        )
+        request_id = next((value for name, value in answer["headers"].items() if name.lower() == "x-request-id"), "")
+        logs.access.warning("request %s: %s", request_id, error)
+        headers = {"content-type": PROBLEM_JSON, "x-request-id": request_id}
+        problem = {"statusCode": error.status, "headers": headers, "body": json.dumps(error.problem(request_id))}
+        return {**answer, **problem, "isBase64Encoded": False}
+
+
+def create_handler(app: FastAPI) -> LambdaHandler:
+    """What AWS Lambda invokes."""
+    return LambdaHandler(app)
 
 
 @asynccontextmanager

@@ -2,107 +2,67 @@
 
     python -m common.downloads     fetch what the profile needs, ahead of the first start
 
-A file gets its final name only when its size and checksum are right. Until then it is `NAME.part`, beside `NAME.json`
-that says which version of the file the part belongs to. The hub's own library does not resume what an earlier process
-began, looks at sizes only, and takes 23 s to tell that the hub cannot be reached (huggingface_hub 1.18 and later).
+A file gets its final name only when its size and checksum are right. Until then it is `NAME.part`, and `NAME.part.json`
+says which version of the file that belongs to. The hub's own library does not resume what an earlier process began,
+looks at sizes only, and takes 23 s to tell that the hub cannot be reached (huggingface_hub 1.18 and later).
 """
 
-import hashlib
+import errno
 import json
 import logging
 import os
 import random
+import re
 import shutil
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass
-from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, Any
-from urllib.parse import quote, urljoin, urlsplit
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO, NoReturn
+from urllib.parse import urljoin
 
 from tenacity import RetryCallState, Retrying, retry_if_exception_type
 
 from common.errors import ModelLoadFailed
 from common.lazy import ModelStatus, Report
+from common.progress import Progress, amount
+from common.remotes import HubFile, RemoteFile, Version, origin, refusal
 
 if TYPE_CHECKING:
+    import hashlib
+
     import httpx2
 
 logger = logging.getLogger(__name__)
+# It would log each address whole, with what signs it.
+logging.getLogger("httpx2").setLevel(logging.WARNING)
 
-HUB = "https://huggingface.co"
-CONNECT_SECONDS, READ_SECONDS = 5.0, 30.0
+CONNECT_SECONDS, READ_SECONDS = 5.0, 10.0
 CHUNK_BYTES = 1 << 20
-# Attempts in a row that bring nothing; and with a hub that has never answered.
-FRUITLESS, UNREACHED = 6, 3
-# Downloads whose checksum was wrong: once may be the network, twice is the file.
+MOST_REDIRECTS = 10
+# Attempts in a row that bring less than CHUNK_BYTES.
+FRUITLESS = 5
+# For a server that has never answered: attempts, and the seconds after which there is no other one.
+UNREACHED, UNREACHED_SECONDS = 3, 4.0
+# Downloads that were damaged: once may be the network, twice is the file.
 CORRUPT = 2
 FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 0.5, 30.0
 # Left free on the disk beside the file.
 MARGIN_BYTES = 64 << 20
-LOG_SECONDS = 10.0
+# Between two looks at what another process downloads.
+WAIT_SECONDS = 0.5
 REDIRECTS = {301, 302, 303, 307, 308}
 PASSING = {408, 425, 429}
+# To HEAD: the address is signed for GET only, or the server knows no HEAD.
+NO_HEAD = {400, 403, 405, 501}
+
+_CHECKSUM = re.compile("[0-9a-f]{40}|[0-9a-f]{64}")
 
 
 class DownloadFailed(ModelLoadFailed):
     """Nothing that another attempt would mend; the message says what an operator can do."""
-
-
-@dataclass(frozen=True)
-class HubFile:
-    """A file in a repository of the hub, which tells the checksum."""
-
-    repo: str
-    file: str
-    revision: str = "main"
-    sha256: None = None
-
-    @property
-    def name(self) -> str:
-        return f"{self.repo}/{self.file}@{self.revision}"
-
-    @property
-    def url(self) -> str:
-        endpoint = os.environ.get("HF_ENDPOINT", HUB).rstrip("/")
-        return f"{endpoint}/{self.repo}/resolve/{quote(self.revision, safe='')}/{quote(self.file)}"
-
-    @property
-    def place(self) -> PurePosixPath:
-        return PurePosixPath(self.repo.replace("/", "--"), self.revision.replace("/", "--"), self.file)
-
-
-@dataclass(frozen=True)
-class UrlFile:
-    """A file at an address; `sha256` in hexadecimal, if it is known."""
-
-    url: str
-    sha256: str | None = None
-
-    @property
-    def name(self) -> str:
-        return self.url
-
-    @property
-    def place(self) -> PurePosixPath:
-        parts = urlsplit(self.url)
-        # Files of the same name at other addresses are other files.
-        folder = f"{parts.hostname}-{hashlib.sha256(self.url.encode()).hexdigest()[:12]}"
-        return PurePosixPath(folder, PurePosixPath(parts.path).name or "file")
-
-
-RemoteFile = HubFile | UrlFile
-
-
-@dataclass(frozen=True)
-class Version:
-    """What a server says of a file: `etag` changes with its content, `digest` is what the content must hash to."""
-
-    etag: str | None
-    size: int | None
-    digest: str | None
 
 
 def fetch(remote: RemoteFile, folder: Path, report: Report, *, offline: bool = False) -> Path:
@@ -122,7 +82,11 @@ def fetch(remote: RemoteFile, folder: Path, report: Report, *, offline: bool = F
             if not final.is_file():
                 _Download(remote, final, report).run()
     except OSError as error:
-        raise DownloadFailed(f"{remote.name} cannot be kept in {folder}: {error.strerror or error}") from error
+        reason = error.strerror or str(error)
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            with suppress(OSError):
+                reason += f", {amount(shutil.disk_usage(folder).free)} are free"
+        raise DownloadFailed(f"{remote.name} cannot be kept in {folder}: {reason}") from error
     return final
 
 
@@ -141,260 +105,295 @@ class _Download:
         self._remote = remote
         self._is_on_hub = isinstance(remote, HubFile)
         self._final = final
-        self._part = final.with_name(f"{final.name}.part")
-        self._notes = final.with_name(f"{final.name}.json")
-        self._progress = _Progress(remote.name, report)
+        self._part = _part(final)
+        self._report = report
+        self._progress = Progress(remote.name, report)
+        # Of all that is in the part; None while that is not known.
+        self._hash: hashlib._Hash | None = None
+        self._begun = time.monotonic()
         self._reached = False
-        self._fruitless = 0
-        self._corrupt = 0
+        self._furthest = self._fruitless = self._corrupt = 0
 
     def run(self) -> None:
         import httpx2
 
         retrying = Retrying(
-            stop=self._is_given_up, wait=self._pause, retry=retry_if_exception_type(_Again), reraise=True
+            stop=self._is_given_up,
+            wait=self._pause,
+            before_sleep=self._log,
+            retry=retry_if_exception_type(_Again),
+            reraise=True,
         )
         timeout = httpx2.Timeout(READ_SECONDS, connect=CONNECT_SECONDS)
         try:
+            self._token = _token() if self._is_on_hub else None
             with httpx2.Client(timeout=timeout) as client:
                 retrying(self._attempt, client)
         except _Again as error:
+            kept = f"; the next start goes on at {amount(there)}" if (there := _size(self._part)) else ""
+            raise DownloadFailed(f"{self._remote.name} could not be downloaded: {error}{kept}") from error
+        except (httpx2.UnsupportedProtocol, httpx2.TooManyRedirects, httpx2.InvalidURL, ValueError) as error:
             raise DownloadFailed(f"{self._remote.name} could not be downloaded: {error}") from error
 
     def _attempt(self, client: "httpx2.Client") -> None:
         import httpx2
 
-        begun = self._size_of_part()
         self._fruitless += 1
         try:
             self._receive(client)
+        except httpx2.UnsupportedProtocol:
+            raise
         except httpx2.TransportError as error:
-            what = "the connection broke off" if self._reached else "the server cannot be reached"
-            raise _Again(f"{what} ({error or type(error).__name__})") from error
+            host, away = error.request.url.host, (httpx2.ConnectError, httpx2.ConnectTimeout)
+            is_away = not self._reached or isinstance(error, away)
+            what = f"{host} cannot be reached" if is_away else f"the connection to {host} broke off"
+            raise _Again(f"{what} ({str(error) or type(error).__name__})") from error
         finally:
-            # A little at a time is no reason to give up.
-            if self._size_of_part() >= begun + CHUNK_BYTES:
-                self._fruitless = 0
+            # What only replaces something that was thrown away counts for nothing.
+            if (there := _size(self._part)) >= self._furthest + CHUNK_BYTES:
+                self._furthest, self._fruitless = there, 0
 
     def _receive(self, client: "httpx2.Client") -> None:
         version, address = self._ask(client)
         start = self._continued(version)
-        hashed = _Hash(version)
+        self._furthest = max(self._furthest, start)
+        self._check_disk((version.size or 0) - start)
         with self._part.open("ab") as part:
-            hashed.add_file(self._part)
-            if version.size is None or start < version.size:
-                self._check_disk((version.size or 0) - start)
-                self._progress.begin(start, version.size)
-                self._append(client, address, version, start, part, hashed)
+            if start == 0 or start != version.size:
+                version = self._append(client, address, version, start, part)
+            digest = self._hashed(version).hexdigest()
             part.flush()
             os.fsync(part.fileno())
-        self._finish(version, hashed)
+        self._finish(version, digest)
 
     def _ask(self, client: "httpx2.Client") -> tuple[Version, str]:
         """The file's version, and the address of its content: a hub sends on to where large files are kept."""
         url = self._remote.url
-        for _ in range(5):
-            response = client.head(url, headers=self._headers(url))
+        for _ in range(MOST_REDIRECTS):
+            response = self._head(client, url)
             self._reached = True
             location = response.headers.get("location")
             if response.status_code not in REDIRECTS or not location:
-                break
-            if self._is_on_hub and urlsplit(location).netloc:
-                # Elsewhere; the hub has told what there is to know.
-                return self._version(response.headers), location
+                self._check_status(response)
+                return self._version(response), url
             url = urljoin(url, location)
-        if response.status_code in (405, 501):
-            # No HEAD here: the answer to GET will have to do, and nothing is resumed.
-            return Version(None, None, self._remote.sha256), url
-        self._check_status(response)
-        return self._version(response.headers), url
+            if self._is_on_hub and "x-linked-etag" in response.headers:
+                # That told what there is to know.
+                return self._version(response), url
+        raise DownloadFailed(f"{self._remote.name} is nowhere: {MOST_REDIRECTS} redirects lead to another")
 
-    def _version(self, headers: Mapping[str, str]) -> Version:
-        etag = headers.get("x-linked-etag") or headers.get("etag")
-        size = headers.get("x-linked-size") or headers.get("content-length")
-        bare = etag.removeprefix("W/").strip('"') if etag else ""
-        # The hub's entity tags are checksums: SHA-256 of what it keeps elsewhere, else Git's of a blob.
-        digest = bare if self._is_on_hub and len(bare) in (40, 64) else self._remote.sha256
-        return Version(etag, int(size) if size and size.isdecimal() else None, digest)
+    def _head(self, client: "httpx2.Client", url: str) -> "httpx2.Response":
+        response = client.head(url, headers=self._headers(url))
+        if not self._is_on_hub and response.status_code in NO_HEAD:
+            # The answer for the first byte tells as much.
+            with client.stream("GET", url, headers=self._headers(url) | {"Range": "bytes=0-0"}) as response:
+                pass
+        return response
+
+    def _version(self, response: "httpx2.Response") -> Version:
+        headers = response.headers
+        is_linked = self._is_on_hub and "x-linked-etag" in headers
+        etag = headers.get("x-linked-etag" if is_linked else "etag")
+        # Of the first byte's answer the length of the whole; of a redirect not its own.
+        length = headers.get("content-range", "").rpartition("/")[2] or headers.get("content-length", "")
+        length = headers.get("x-linked-size", "") if is_linked else length
+        # There is no empty model, but there are servers that say so to HEAD.
+        size = int(length) or None if length.isdecimal() else None
+        digest = self._remote.sha256
+        if etag and size and (is_linked or (self._is_on_hub and self._is_at_home(str(response.url)))):
+            # The hub's entity tags are checksums: SHA-256 of what it keeps elsewhere, else Git's of a blob.
+            bare = etag.removeprefix("W/").strip('"')
+            digest = bare if _CHECKSUM.fullmatch(bare) else None
+        return Version(etag, size, digest)
 
     def _continued(self, version: Version) -> int:
         """How much of this version is there already; what is there of another one is thrown away."""
-        if version.etag is None or self._noted() != asdict(version) or self._size_of_part() > (version.size or 0):
+        there = _size(self._part)
+        if not version.resumable or _noted(self._final) != asdict(version) or there > (version.size or 0):
+            if there:
+                logger.info("%s: %s are of another version, or may be", self._remote.name, amount(there))
             self._discard()
-        self._notes.write_text(json.dumps(asdict(version)), encoding="utf-8")
-        return self._size_of_part()
+            self._note(version)
+        return _size(self._part)
 
-    def _append(
-        self, client: "httpx2.Client", address: str, version: Version, start: int, part: Any, hashed: "_Hash"
-    ) -> None:
-        headers = self._headers(address) | {"Accept-Encoding": "identity"}
+    def _append(self, client: "httpx2.Client", address: str, version: Version, start: int, part: BinaryIO) -> Version:
+        """Get what is missing behind `start`; the version that it turned out to be of."""
+        headers = self._headers(address)
         if start:
             headers["Range"] = f"bytes={start}-"
-            # Only a strong one of this very address is a validator for a part.
-            if not self._is_on_hub and version.etag and not version.etag.startswith("W/"):
-                headers["If-Range"] = version.etag
-        with client.stream("GET", address, headers=headers, follow_redirects=not self._is_on_hub) as response:
-            self._check_status(response)
-            if start and response.status_code != 206:
+            # Where the hub keeps a file, that has another ETag; but it cannot change there.
+            if version.validator and not (self._is_on_hub and version.digest):
+                headers["If-Range"] = version.validator
+        with client.stream("GET", address, headers=headers, follow_redirects=True) as response:
+            version = self._answered(response, version, start)
+            if response.status_code != 206:
                 # All of it from the beginning.
+                start = 0
                 part.truncate(0)
-                hashed.restart()
-            elif start and not response.headers.get("content-range", "").startswith(f"bytes {start}-"):
+                self._hash = None
+            hashed = self._hashed(version)
+            self._progress.begin(start, version.size)
+            for chunk in response.iter_raw():
+                part.write(chunk)
+                hashed.update(chunk)
+                self._progress.add(len(chunk))
+                if version.size is not None and self._progress.done > version.size:
+                    self._throw_away(f"it is longer than {version.size} bytes")
+        return version
+
+    def _answered(self, response: "httpx2.Response", version: Version, start: int) -> Version:
+        """The version that an answer is of; raises unless it goes on at `start` or begins anew."""
+        self._check_status(response)
+        encoding = response.headers.get("content-encoding", "identity")
+        if encoding != "identity":
+            raise DownloadFailed(f"{self._remote.name} comes with Content-Encoding {encoding}, not as it is")
+        has_changed = not self._is_on_hub and response.headers.get("etag", version.etag) != version.etag
+        if response.status_code == 206:
+            span = response.headers.get("content-range", "")
+            if has_changed or not re.fullmatch(rf"bytes {start}-\d+/({version.size}|\*)", span):
                 self._discard()
                 raise _Again("the server sent another part than was asked for")
-            for chunk in response.iter_raw(CHUNK_BYTES):
-                part.write(chunk)
-                hashed.add(chunk)
-                self._progress.add(len(chunk))
+        elif has_changed:
+            version = self._version(response)
+            self._note(version)
+        return version
 
-    def _finish(self, version: Version, hashed: "_Hash") -> None:
-        size = self._size_of_part()
+    def _finish(self, version: Version, digest: str) -> None:
+        size = _size(self._part)
         if version.size is not None and size < version.size:
             raise _Again(f"the connection ended after {size} of {version.size} bytes")
-        expected = self._remote.sha256 or version.digest
-        if (version.size is not None and size > version.size) or not hashed.is_right(expected):
-            self._discard()
-            self._corrupt += 1
-            reason = f"its checksum is not {expected}" if expected else f"it is longer than {version.size} bytes"
-            raise _Again(f"what came is damaged, {reason}")
+        if version.digest and digest != version.digest:
+            self._throw_away(f"its checksum is {digest}, not {version.digest}")
         os.replace(self._part, self._final)
-        self._notes.unlink(missing_ok=True)
-        logger.info(
-            "%s is complete, %s%s", self._remote.name, _amount(size), "" if expected else ", of no known checksum"
-        )
+        _notes(self._final).unlink(missing_ok=True)
+        known = "" if version.digest else ", of no known checksum"
+        logger.info("%s is complete, %s%s", self._remote.name, amount(size), known)
+
+    def _throw_away(self, reason: str) -> NoReturn:
+        self._discard()
+        self._corrupt += 1
+        raise _Again(f"what came is damaged, {reason}")
 
     def _check_status(self, response: "httpx2.Response") -> None:
         status = response.status_code
-        if status < 400:
+        if status in (200, 206):
             return
         if status == 416:
             self._discard()
             raise _Again("the server does not know the part that is missing")
         if status >= 500 or status in PASSING:
             after = response.headers.get("retry-after", "")
-            raise _Again(f"the server answers HTTP {status}", float(after) if after.isdecimal() else None)
-        if self._is_on_hub and "x-error-code" not in response.headers and status == 403:
-            raise _Again("the address has expired")
-        raise DownloadFailed(_refusal(self._remote, status, response.headers.get("x-error-code")))
+            raise _Again(f"{response.url.host} answers HTTP {status}", float(after) if after.isdecimal() else None)
+        if self._is_on_hub and not self._is_at_home(str(response.url)):
+            raise _Again(f"{response.url.host} answers HTTP {status}, as if the hub's link had expired")
+        raise DownloadFailed(refusal(self._remote, status, response.headers.get("x-error-code")))
 
     def _check_disk(self, missing: int) -> None:
         free = shutil.disk_usage(self._final.parent).free
         if missing + MARGIN_BYTES > free:
             raise DownloadFailed(
-                f"{self._remote.name} needs {_amount(missing + MARGIN_BYTES)} more in {self._final.parent}, "
-                f"{_amount(free)} are free"
+                f"{self._remote.name} needs {amount(missing + MARGIN_BYTES)} more in {self._final.parent}, "
+                f"{amount(free)} are free"
             )
 
     def _headers(self, url: str) -> dict[str, str]:
-        """The hub's token goes to the hub only."""
-        token = _token() if self._is_on_hub else None
-        same = urlsplit(url).netloc == urlsplit(self._remote.url).netloc
-        return {"Authorization": f"Bearer {token}"} if token and same else {}
+        """The hub's token goes to the hub only; what is compressed has another size."""
+        headers = {"Accept-Encoding": "identity"}
+        if self._token and self._is_at_home(url):
+            headers["Authorization"] = f"Bearer {self._token}"
+        return headers
 
-    def _size_of_part(self) -> int:
-        return self._part.stat().st_size if self._part.exists() else 0
+    def _is_at_home(self, url: str) -> bool:
+        return origin(url) == origin(self._remote.url)
 
-    def _noted(self) -> Any:
-        try:
-            return json.loads(self._notes.read_text(encoding="utf-8"))
-        except (OSError, ValueError):
-            return None
+    def _hashed(self, version: Version) -> "hashlib._Hash":
+        """What hashes the part; what an earlier process left is read for it once."""
+        if self._hash is None:
+            self._hash = version.hasher()
+            if there := _size(self._part):
+                share = there / version.size if version.size else None
+                detail = f"{self._remote.name}: looking through the {amount(there)} that are there"
+                self._report(ModelStatus("downloading", share, detail))
+                with self._part.open("rb") as file:
+                    while chunk := file.read(CHUNK_BYTES):
+                        self._hash.update(chunk)
+        return self._hash
+
+    def _note(self, version: Version) -> None:
+        _notes(self._final).write_text(json.dumps(asdict(version)), encoding="utf-8")
 
     def _discard(self) -> None:
+        self._hash = None
         self._part.unlink(missing_ok=True)
-        self._notes.unlink(missing_ok=True)
+        _notes(self._final).unlink(missing_ok=True)
 
     def _is_given_up(self, _: RetryCallState) -> bool:
-        return self._corrupt >= CORRUPT or self._fruitless >= (FRUITLESS if self._reached else UNREACHED)
+        if self._reached:
+            return self._corrupt >= CORRUPT or self._fruitless >= FRUITLESS
+        return self._fruitless >= UNREACHED or time.monotonic() - self._begun >= UNREACHED_SECONDS
 
     def _pause(self, state: RetryCallState) -> float:
         error = state.outcome.exception() if state.outcome else None
         asked = error.after if isinstance(error, _Again) else None
         backed_off: float = FIRST_PAUSE_SECONDS * 2 ** max(0, self._fruitless - 1) * random.uniform(0.5, 1.5)
-        seconds = min(max(backed_off, asked or 0.0), LONGEST_PAUSE_SECONDS)
-        logger.warning("%s: %s; again in %.1f s", self._remote.name, error, seconds)
-        return seconds
+        return min(max(backed_off, asked or 0.0), LONGEST_PAUSE_SECONDS)
 
-
-class _Hash:
-    """The checksum of a file while it comes: SHA-256, or Git's of a blob, which begins with the size."""
-
-    def __init__(self, version: Version) -> None:
-        self._size = version.size if version.digest and len(version.digest) == 40 else None
-        self.restart()
-
-    def restart(self) -> None:
-        self._hash = hashlib.sha256() if self._size is None else hashlib.sha1(f"blob {self._size}\0".encode())
-
-    def add(self, chunk: bytes) -> None:
-        self._hash.update(chunk)
-
-    def add_file(self, path: Path) -> None:
-        with path.open("rb") as file:
-            while chunk := file.read(CHUNK_BYTES):
-                self.add(chunk)
-
-    def is_right(self, expected: str | None) -> bool:
-        return expected is None or self._hash.hexdigest() == expected.lower()
-
-
-class _Progress:
-    """Tells how far a download is: to health with every megabyte, to the log every ten seconds."""
-
-    def __init__(self, name: str, report: Report) -> None:
-        self._name = name
-        self._report = report
-
-    def begin(self, start: int, size: int | None) -> None:
-        self._start, self._done, self._size = start, start, size
-        self._begun = self._logged = time.monotonic()
-        self._tell()
-
-    def add(self, received: int) -> None:
-        self._done += received
-        self._tell()
-        if time.monotonic() - self._logged >= LOG_SECONDS:
-            self._logged = time.monotonic()
-            logger.info("%s: %s", self._name, self._text())
-
-    def _tell(self) -> None:
-        share = self._done / self._size if self._size else None
-        rate = self._rate()
-        left = (self._size - self._done) / rate if self._size and rate else None
-        self._report(ModelStatus("downloading", share, f"{self._name}: {self._text()}", left))
-
-    def _text(self) -> str:
-        whole = f" of {_amount(self._size)}" if self._size else ""
-        return f"{_amount(self._done)}{whole}, {_amount(self._rate())}/s"
-
-    def _rate(self) -> float:
-        return (self._done - self._start) / max(time.monotonic() - self._begun, 0.001)
+    def _log(self, state: RetryCallState) -> None:
+        error = state.outcome.exception() if state.outcome else None
+        logger.warning("%s: %s; again in %.1f s", self._remote.name, error, state.upcoming_sleep)
 
 
 @contextmanager
 def _only_one(remote: RemoteFile, final: Path, report: Report) -> Iterator[None]:
-    """Of all processes one at a time; the others report how far it is."""
+    """Of all processes one at a time, and the next when that one ends, however it does; the others report on it."""
     from filelock import FileLock, Timeout
 
-    lock = FileLock(f"{final}.lock")
+    lock = FileLock(f"{_part(final)}.lock")
+    progress = Progress(f"{remote.name}, by another process", report)
     while True:
         try:
-            lock.acquire(timeout=0.5)
+            lock.acquire(timeout=WAIT_SECONDS)
             break
         except Timeout:
-            with suppress(OSError):
-                there = final.with_name(f"{final.name}.part").stat().st_size
-                report(ModelStatus("downloading", None, f"{remote.name}: {_amount(there)}, by another process"))
+            progress.look(_size(_part(final)), (_noted(final) or {}).get("size"))
     try:
         yield
     finally:
         lock.release()
 
 
+def _part(final: Path) -> Path:
+    return final.with_name(f"{final.name}.part")
+
+
+def _notes(final: Path) -> Path:
+    return final.with_name(f"{final.name}.part.json")
+
+
+def _noted(final: Path) -> dict[str, Any] | None:
+    """The version that a part is of, as it was written down."""
+    try:
+        noted = json.loads(_notes(final).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return noted if isinstance(noted, dict) else None
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except FileNotFoundError:
+        return 0
+
+
 def _in_hubs_cache(remote: HubFile) -> Path | None:
     from huggingface_hub import try_to_load_from_cache
 
-    found = try_to_load_from_cache(remote.repo, remote.file, revision=remote.revision)
+    try:
+        found = try_to_load_from_cache(remote.repo, remote.file, revision=remote.revision)
+    except (OSError, ValueError):
+        # A cache of someone else's, or a name that the hub cannot have.
+        return None
     return Path(found) if isinstance(found, str) else None
 
 
@@ -402,30 +401,6 @@ def _token() -> str | None:
     from huggingface_hub import get_token
 
     return get_token()
-
-
-def _refusal(remote: RemoteFile, status: int, code: str | None) -> str:
-    if isinstance(remote, UrlFile):
-        return f"{remote.url} answers HTTP {status}"
-    if code == "GatedRepo":
-        return f"{remote.repo} is gated: accept its licence on the hub, and set HF_TOKEN to a token of that account"
-    if code == "RevisionNotFound":
-        return f"{remote.repo} has no revision {remote.revision}"
-    if code == "EntryNotFound":
-        return f"{remote.repo} has no file {remote.file} at revision {remote.revision}"
-    if code == "RepoNotFound" or status == 404:
-        return f"the hub has no repository {remote.repo}, or it is private and HF_TOKEN may not read it"
-    if status in (401, 403):
-        return f"the hub refuses {remote.repo} with HTTP {status}: HF_TOKEN is wrong or may not read it"
-    return f"the hub answers HTTP {status} for {remote.name}"
-
-
-def _amount(size: float) -> str:
-    for unit in ("B", "kB", "MB"):
-        if size < 1000:
-            return f"{size:.0f} {unit}"
-        size /= 1000
-    return f"{size:.2f} GB"
 
 
 def is_offline(setting: bool) -> bool:
@@ -455,6 +430,8 @@ def main() -> None:
             print(path)
     except ModelLoadFailed as error:
         sys.exit(f"downloads: {error}")
+    except KeyboardInterrupt:
+        sys.exit("downloads: interrupted; the next start goes on from there")
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 FactoryError                500   anything of our own that has no better name
 ├── MalformedRequest        400   the body is not JSON
 ├── PayloadTooLarge         413   the body is over `max_body_bytes`
+├── AnswerTooLarge          413   the answer is over what the platform sends
 ├── UnsupportedMediaType    415   the body is not declared as JSON
 ├── InvalidInput            422   a field is out of range; `errors` names every one
 ├── ClientDisconnected      499   nobody is left to read the answer (only ever seen in the log)
@@ -63,6 +64,10 @@ class MalformedRequest(FactoryError):
 
 class PayloadTooLarge(FactoryError):
     status, slug, title = 413, "payload-too-large", "Payload too large"
+
+
+class AnswerTooLarge(FactoryError):
+    status, slug, title = 413, "answer-too-large", "Answer too large"
 
 
 class UnsupportedMediaType(FactoryError):

@@ -16,12 +16,14 @@ MEMINFO = Path("/proc/meminfo")
 # Version 1 writes a number near 2**63 for "no limit".
 NO_LIMIT = 1 << 60
 
-_AMOUNT = re.compile(r"(\d+(?:\.\d+)?)\s*([KMGT]?)(i?)B?", re.IGNORECASE)
+# A bare number could be of anything.
+_AMOUNT = re.compile(r"(\d+(?:\.\d+)?)\s*([KMGT])(i?)B?", re.IGNORECASE)
 
 
 def cpus() -> int:
     """The CPUs that this process can keep busy, at least 1."""
-    found = [float(len(os.sched_getaffinity(0)))]
+    # Only Linux tells which CPUs a process is bound to.
+    found = [float(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)]
     for folder in _groups("cpu"):
         limit = _words(folder / "cpu.max")
         if len(limit) == 2 and limit[0].isdecimal():
@@ -41,8 +43,8 @@ def memory_bytes() -> int:
     for folder in _groups("memory"):
         for name in ("memory.max", "memory.limit_in_bytes"):
             found += [int(word) for word in _words(folder / name)[:1] if word.isdecimal()]
-    if match := _AMOUNT.fullmatch(os.environ.get("MEMORY", "")):
-        power = " KMGT".index(match[2].upper() or " ")
+    if match := _AMOUNT.fullmatch(os.environ.get("MEMORY", "").strip()):
+        power = " KMGT".index(match[2].upper())
         found.append(int(float(match[1]) * (1024 if match[3] else 1000) ** power))
     return min(limit for limit in [*found, NO_LIMIT] if limit)
 
@@ -53,10 +55,11 @@ def _groups(controller: str) -> Iterator[Path]:
         _, controllers, path = line.split(":", 2)
         if controllers and controller not in controllers.split(","):
             continue
-        root = CGROUPS / controllers if controllers else CGROUPS
         own = [part for part in path.split("/") if part and part != ".."]
-        for depth in range(len(own), -1, -1):
-            yield root.joinpath(*own[:depth])
+        # Version 1 mounts some together, and does not always list them in the order of the folder's name.
+        for root in {controllers, controller} if controllers else {""}:
+            for depth in range(len(own), -1, -1):
+                yield CGROUPS.joinpath(root, *own[:depth])
 
 
 def _words(path: Path) -> list[str]:

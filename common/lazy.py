@@ -51,7 +51,8 @@ Report = Callable[[ModelStatus], None]
 class LazyModel(Generic[T]):
     """One model behind a single-flight loader, registered by name so that health can report it.
 
-    `load` receives a callback for its progress; it raises `ModelLoadFailed` with the reason when it cannot load.
+    `load` receives a callback for its progress; it raises `ModelLoadFailed` with the reason when it cannot load. What
+    a loaded model has as `detail` is shown with it.
     """
 
     def __init__(self, name: str, load: Callable[[Report], T]) -> None:
@@ -118,7 +119,7 @@ class LazyModel(Generic[T]):
             future.set_exception(error)
         else:
             logger.info("model %s ready after %.2f s", self.name, time.monotonic() - self._started_at)
-            report(ModelStatus("ready", 1.0))
+            report(ModelStatus("ready", 1.0, getattr(model, "detail", "")))
             future.set_result(model)
 
     def _not_ready(self) -> ModelNotReady:

@@ -12,9 +12,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urldefrag
 
-from common.downloads import HubFile, RemoteFile, UrlFile, fetch, is_offline
+from common.downloads import fetch, is_offline
 from common.errors import ModelLoadFailed
 from common.lazy import Report
+from common.remotes import HubFile, RemoteFile, UrlFile, origin
 from common.settings import ROOT, ExtractSettings, Settings, SummarizeSettings
 
 EMBEDDED = "embedded"
@@ -122,6 +123,8 @@ def gliner(settings: ExtractSettings) -> Gliner:
     wanted = settings.model
     preset = GLINERS.get(wanted)
     found = HubFile(preset.repo, "") if preset else _on_hub(wanted)
+    if (single := _at_url(wanted)) is not None:
+        raise ModelLoadFailed(f"{single.name} is one file, a GLiNER is several: hf://owner/name, or a folder")
     if found is not None:
         names = settings.model_file or found.file or GlinerPreset.file, CONFIG, TOKENIZER
         model, config, tokenizer = (HubFile(found.repo, name, found.revision) for name in names)
@@ -149,7 +152,8 @@ def local(file: RemoteFile | Path, settings: Settings, report: Report) -> Path:
 def _on_hub(wanted: str) -> HubFile | None:
     if not wanted.startswith("hf://"):
         return None
-    if (match := _HUB.fullmatch(wanted)) is None:
+    match = _HUB.fullmatch(wanted)
+    if match is None or {"", ".", ".."} & {*(match["file"] or "file").split("/")}:
         raise ModelLoadFailed(f"{wanted} is no file of the hub; hf://owner/name/file@revision is")
     return HubFile(match["repo"], match["file"] or "", match["revision"] or "main")
 
@@ -157,17 +161,23 @@ def _on_hub(wanted: str) -> HubFile | None:
 def _at_url(wanted: str) -> UrlFile | None:
     if not wanted.startswith(("https://", "http://")):
         return None
-    url, fragment = urldefrag(wanted)
+    try:
+        url, fragment = urldefrag(wanted)
+        host = origin(url)[1]
+    except ValueError as error:
+        raise ModelLoadFailed(f"{wanted} is no address: {error}") from None
+    if not host:
+        raise ModelLoadFailed(f"{wanted} is no address: it names no host")
     match = _SHA256.fullmatch(fragment)
     if fragment and match is None:
-        raise ModelLoadFailed(f"{wanted}: behind # there may be sha256= and 64 hexadecimal digits")
+        raise ModelLoadFailed(f"{UrlFile(url).name}: behind # there may be sha256= and 64 hexadecimal digits")
     return UrlFile(url, match[1].lower() if match else None)
 
 
 def _local(wanted: str, presets: set[str], what: str) -> Path:
     path = Path(wanted).expanduser()
-    if "/" not in wanted and not (ROOT / path).exists():
-        raise ModelLoadFailed(f"{wanted} is no preset ({_hint(wanted, presets)}) and no path to {what}")
+    if "/" not in wanted and not (path.name and (ROOT / path).exists()):
+        raise ModelLoadFailed(f"{wanted!r} is no preset ({_hint(wanted, presets)}) and no path to {what}")
     return path if path.is_absolute() else ROOT / path
 
 

@@ -19,6 +19,8 @@ from common import host
 
 ROOT = Path(__file__).resolve().parent.parent
 PREFIX = "FACTORY_"
+# A build argument of the image; a Space hands its variables to the build and to the service alike.
+NOT_A_SETTING = "FACTORY_PRELOAD"
 
 Profile = Literal["embedded", "space", "lambda"]
 Precision = Literal["fp32", "fp32-half-embeddings", "int8"]
@@ -168,6 +170,7 @@ class Settings(BaseSettings):
     model_wait_seconds: float = Field(
         30.0, ge=0, description="how long a request waits for a loading model before it is answered 503"
     )
+    drain_seconds: int = Field(10, ge=0, le=3600, description="after SIGTERM: for requests under way to end")
     models_folder: HomePath = Field(Path("models"), description="where downloaded models are kept")
     offline: bool = Field(False, description="download nothing: a model that is not there is an error")
     summarize: SummarizeSettings = SummarizeSettings()
@@ -201,7 +204,7 @@ def cpu_threads(setting: int) -> int:
 
 def load_settings() -> Settings:
     """Read every source afresh; raises InvalidSettings."""
-    ours = sorted(name for name in os.environ if name.upper().startswith(PREFIX))
+    ours = sorted(name for name in os.environ if name.upper().startswith(PREFIX) and name != NOT_A_SETTING)
     known = _known() if ours else set()
     # Below a known section pydantic reports the unknown name itself.
     lines = [_unknown_line(name, known) for name in ours if name.upper().partition("__")[0] not in known]

@@ -11,7 +11,7 @@ from common.lazy import State
 class ModelHealth(BaseModel):
     state: State
     progress: float | None = Field(description="from 0 to 1; null where it cannot be told")
-    detail: str = Field(description="why, when the model failed; else empty")
+    detail: str = Field(description="how far it is, why it failed, or what it computes with")
 
 
 class UpstreamHealth(BaseModel):

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from common.errors import ModelLoadFailed
+from functions.summarize import cpu
 
 # Most rows of one batch.
 BATCH_ROWS = 512
@@ -82,7 +83,7 @@ class LlamaContext:
         # take the interpreter's lock each time; strlen answers as well: 0 as long as the flag is an empty string.
         self._flag = ctypes.create_string_buffer(b"", 2)
         self._abort_callback = ctypes.cast(ctypes.CDLL(None).strlen, self._c.ggml_abort_callback)
-        messages, _ = _error_log()
+        messages, _ = _error_log(self._c)
         messages.clear()
         model_params = self._c.llama_model_default_params()
         model_params.use_extra_bufts = options.repack
@@ -100,7 +101,7 @@ class LlamaContext:
 
     def rebuild(self) -> None:
         """A new, empty context in place of the old one. Raises ModelLoadFailed."""
-        messages, _ = _error_log()
+        messages, _ = _error_log(self._c)
         messages.clear()
         if self._context is not None:
             self._c.llama_free(self._context)
@@ -252,18 +253,19 @@ def _library() -> Any:
     os.environ.setdefault("GOMP_SPINCOUNT", SPIN_COUNT)
     import llama_cpp
 
+    _error_log(llama_cpp)
+    cpu.load_backend(llama_cpp)
     llama_cpp.llama_backend_init()
     return llama_cpp
 
 
 @lru_cache(maxsize=1)
-def _error_log() -> tuple[deque[str], object]:
+def _error_log(c: Any) -> tuple[deque[str], object]:
     """The latest errors that llama.cpp logged; the rest of its log is dropped.
 
     With them comes the callback that collects them: llama.cpp holds a bare pointer to it as long as the process lives,
     and the cache of this function is what keeps it.
     """
-    c = _library()
     messages: deque[str] = deque(maxlen=3)
 
     def log(level: int, text: bytes, _: object) -> None:

@@ -15,7 +15,7 @@ from common.errors import ModelLoadFailed
 from common.lazy import LazyModel, ModelStatus, Report
 from common.settings import SummarizeSettings, get_settings
 from common.worker import Worker
-from functions.summarize import budget, memory, prompt, tuning
+from functions.summarize import budget, cpu, memory, prompt, tuning
 from functions.summarize.budget import Demand, Plan, Refusal
 from functions.summarize.context import DecodeFailed, LlamaContext, Sampling
 from functions.summarize.rates import Rates
@@ -33,6 +33,7 @@ class LlamaEngine:
         Raises ModelLoadFailed.
         """
         self.name = name
+        self.detail = f"CPU backend: {cpu.variant()}"
         self.parallel = settings.parallel
         self._context = context
         self._worker = Worker("tokenizer")

@@ -14,8 +14,12 @@ from common.errors import ModelLoadFailed
 MARGIN_BYTES = 400_000_000
 # Keys and values are kept in 16 bits.
 BYTES_PER_VALUE = 2
+# What the setting allows.
+LEAST_CONTEXT = 512
 
 _MAGIC = b"GGUF"
+# What is longer is damaged: the largest vocabularies have a quarter of a million words.
+_LONGEST = 1 << 22
 _NUMBERS = {0: "B", 1: "b", 2: "H", 3: "h", 4: "I", 5: "i", 6: "f", 7: "?", 10: "Q", 11: "q", 12: "d"}
 _STRING, _ARRAY = 8, 9
 
@@ -25,22 +29,24 @@ def check(path: Path, context: int, limit: int | None = None) -> None:
     limit = limit if limit is not None else host.memory_bytes()
     try:
         cache = cache_bytes(header(path), context)
-    except (OSError, ValueError, struct.error, KeyError, TypeError):
+        weights = path.stat().st_size
+    except (OSError, ValueError, struct.error, KeyError, TypeError, ArithmeticError):
         # No GGUF that this reads: llama.cpp has the last word.
         return
-    weights = path.stat().st_size
     needed = weights + cache + MARGIN_BYTES
     if needed > limit:
+        room = (limit - weights - MARGIN_BYTES) * context // cache if cache > 0 else 0
+        lower = f"FACTORY_SUMMARIZE__CONTEXT to {room} or less, " if room >= LEAST_CONTEXT else ""
         raise ModelLoadFailed(
             f"{path.name} needs {_gigabytes(needed)} of memory (weights {_gigabytes(weights)}, a cache of {context} "
-            f"tokens {_gigabytes(cache)}), there are {_gigabytes(limit)}: set FACTORY_SUMMARIZE__CONTEXT lower, "
+            f"tokens {_gigabytes(cache)}), there are {_gigabytes(limit)}: set {lower}"
             "FACTORY_SUMMARIZE__QUANTIZATION to Q3_K_M, or FACTORY_SUMMARIZE__MODEL to a smaller preset "
             "(llama-3.2-3b, llama-3.2-1b)"
         )
 
 
 def cache_bytes(values: dict[str, Any], context: int) -> int:
-    """Of the keys and values of `context` tokens in all layers."""
+    """Of the keys and values of `context` tokens in all layers; TypeError where each layer has heads of its own."""
     kind = values["general.architecture"]
     heads = values[f"{kind}.attention.head_count"]
     kv_heads = values.get(f"{kind}.attention.head_count_kv", heads)
@@ -50,7 +56,7 @@ def cache_bytes(values: dict[str, Any], context: int) -> int:
 
 
 def header(path: Path) -> dict[str, Any]:
-    """A GGUF's header by name, without its arrays. Raises OSError, ValueError, KeyError, struct.error."""
+    """A GGUF's header by name, with None for arrays. Raises OSError, ValueError, KeyError, struct.error."""
     with path.open("rb") as file:
         if file.read(4) != _MAGIC:
             raise ValueError("no GGUF")
@@ -62,6 +68,7 @@ def header(path: Path) -> dict[str, Any]:
             kind = _read(file, "I")
             if kind == _ARRAY:
                 _skip_array(file)
+                found[name] = None
             else:
                 found[name] = _string(file) if kind == _STRING else _read(file, _NUMBERS[kind])
         return found
@@ -77,7 +84,7 @@ def _string(file: BinaryIO) -> str:
 
 def _length(file: BinaryIO) -> int:
     length: int = _read(file, "Q")
-    if length > 1 << 30:
+    if length > _LONGEST:
         raise ValueError("a damaged header")
     return length
 

@@ -7,10 +7,14 @@ import sys
 from pathlib import Path
 
 import httpx
+import pytest
 import uvicorn
 
 import local_runner
-from tests.conftest import ROOT, Runner, run_service
+from tests.conftest import ROOT, Runner, run_service, wait_until
+from tests.doubles.edge_server import Fault, SpeechCloud, seconds_of
+
+TEXT = "The committee met on Tuesday to talk about the new bridge over the river."
 
 
 def test_it_says_where_it_is_and_where_the_documentation_is(runner: Runner) -> None:
@@ -41,8 +45,43 @@ def test_it_works_from_any_folder_and_ends_cleanly_when_told_to(tmp_path: Path) 
     with run_service(tmp_path / "log.txt") as runner:
         assert httpx.get(f"{runner.url}/docs").status_code == 200
         runner.process.send_signal(signal.SIGTERM)
-        assert runner.process.wait(15) in (0, -signal.SIGTERM)
+        assert runner.process.wait(15) == 0
         assert "Traceback" not in runner.log_text()
+
+
+def test_what_is_under_way_is_finished_after_sigterm_and_nothing_new_begun(tmp_path: Path) -> None:
+    with SpeechCloud() as cloud, run_service(tmp_path / "log.txt", AUDIO__ENDPOINT=cloud.url) as runner:
+        cloud.fault = Fault.DRIP
+        with httpx.stream("POST", f"{runner.url}/audio", json={"text": TEXT}, timeout=30) as response:
+            pieces = response.iter_raw()
+            received = next(pieces)
+            runner.process.send_signal(signal.SIGTERM)
+            wait_until(lambda: refused(runner.url), "no new request is taken")
+            assert not cloud.turns[0].ended.is_set()
+            received += b"".join(pieces)
+        assert runner.process.wait(15) == 0
+    assert len(received) == pytest.approx(6000 * seconds_of(TEXT), rel=0.02)
+
+
+def test_what_takes_too_long_after_sigterm_is_cut(tmp_path: Path) -> None:
+    settings = {"DRAIN_SECONDS": 1, "AUDIO__BETWEEN_AUDIO_SECONDS": 60}
+    with SpeechCloud() as cloud, run_service(tmp_path / "log.txt", AUDIO__ENDPOINT=cloud.url, **settings) as runner:
+        cloud.fault = Fault.STALL
+        with httpx.stream("POST", f"{runner.url}/audio", json={"text": TEXT}, timeout=30) as response:
+            pieces = response.iter_raw()
+            next(pieces)
+            runner.process.send_signal(signal.SIGTERM)
+            with pytest.raises(httpx.RemoteProtocolError):
+                list(pieces)
+        assert runner.process.wait(15) == 0
+
+
+def refused(url: str) -> bool:
+    try:
+        httpx.get(f"{url}/health", timeout=1)
+    except httpx.TransportError:
+        return True
+    return False
 
 
 def test_an_answer_on_a_connection_that_is_used_again_is_not_held_back() -> None:

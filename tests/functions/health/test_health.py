@@ -41,8 +41,10 @@ def test_health_has_the_five_fields_of_the_contract_and_the_models(runner: Runne
     assert body["status"] == "healthy"
     assert body["models_loaded"] is body["llama_loaded"] is body["gliner_loaded"] is True
     assert isinstance(body["uptime_seconds"], int)
-    ready = {"state": "ready", "progress": 1.0, "detail": ""}
-    assert body["models"] == {"llama": ready, "gliner": ready}
+    ready = {"state": "ready", "progress": 1.0}
+    assert body["models"]["llama"].pop("detail").startswith("CPU backend: ")
+    assert body["models"] == {"llama": ready, "gliner": ready | {"detail": ""}}
+    assert body["upstreams"] == {"speech cloud": {"state": "closed", "failures": 0, "retry_in_seconds": 0.0}}
     assert httpx.get(f"{runner.url}/health/ready").status_code == 200
 
 

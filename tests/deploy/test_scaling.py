@@ -1,0 +1,36 @@
+"""docs/scaling.md has the tables that benchmarks/scaling.py prints, and what they say hangs together."""
+
+import re
+
+import pytest
+
+from benchmarks.scaling import DOCUMENT, MB_PER_CPU, MODELS, TABLES, USD_PER_GB_SECOND, Model, filled, places
+from common.models import LLAMAS
+
+TEXT = DOCUMENT.read_text(encoding="utf-8")
+
+
+def test_the_tables_in_the_document_are_those_that_the_script_prints() -> None:
+    assert sorted(places(TEXT)) == sorted(TABLES)
+    assert filled(TEXT) == TEXT, "python -m benchmarks.scaling --write puts them there"
+
+
+def test_a_figure_that_was_changed_by_hand_would_be_found() -> None:
+    changed = TEXT.replace("| 1.14 |", "| 1.13 |", 1)
+    assert changed != TEXT
+    assert filled(changed) == TEXT
+
+
+def test_every_preset_has_its_rows_and_what_was_not_measured_is_marked() -> None:
+    assert {model.preset for model in MODELS} == set(LLAMAS)
+    rows = [line for line in TABLES["lambda"]().splitlines() if "llama-3.2-3b" in line and "does not fit" not in line]
+    assert rows
+    assert all(re.search(r"\| ~\d+\.\d† \|", row) for row in rows)
+
+
+@pytest.mark.parametrize("model", MODELS, ids=lambda model: model.preset)
+def test_an_article_costs_what_its_memory_costs_for_its_time(model: Model) -> None:
+    for memory in (3008, 10240):
+        seconds = model.cpu_seconds / (memory / MB_PER_CPU)
+        usd = 1000 * seconds * memory / 1024 * USD_PER_GB_SECOND
+        assert model.usd_per_thousand == pytest.approx(usd, rel=0.001)

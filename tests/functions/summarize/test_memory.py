@@ -1,0 +1,159 @@
+"""Whether a model fits is told from its header; whatever the header holds, nothing else is raised than the advice."""
+
+import random
+import re
+import struct
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from common import host
+from common.errors import ModelLoadFailed
+from common.models import EMBEDDED_LLAMA
+from functions.summarize import engine, memory
+from tests.conftest import SettingsEnv
+
+# What llama.cpp says at load of the embedded model with 2048 tokens: "KV buffer size = 6.00 MiB".
+EMBEDDED_CACHE = 6 << 20
+LLAMA_3_8B = {"embedding_length": 4096, "block_count": 32, "attention.head_count": 32, "attention.head_count_kv": 8}
+NUMBERS = {"I": 4, "i": 5, "f": 6, "Q": 10}
+
+
+def string(text: str) -> bytes:
+    return struct.pack("<Q", len(text)) + text.encode()
+
+
+def gguf(path: Path, values: dict[str, Any], weights: int = 0) -> Path:
+    """A GGUF of this header, with a hole for weights; an int is a number, a list an array of strings or numbers."""
+    header = struct.pack("<4sIQQ", b"GGUF", 3, 0, len(values))
+    for name, value in values.items():
+        header += string(name)
+        if isinstance(value, str):
+            header += struct.pack("<I", 8) + string(value)
+        elif isinstance(value, list):
+            is_text = bool(value) and isinstance(value[0], str)
+            header += struct.pack("<IIQ", 9, 8 if is_text else 4, len(value))
+            header += b"".join(string(item) if is_text else struct.pack("<I", item) for item in value)
+        else:
+            kind = "f" if isinstance(value, float) else "I"
+            header += struct.pack(f"<I{kind}", NUMBERS[kind], value)
+    with path.open("wb") as file:
+        file.write(header)
+        file.truncate(len(header) + weights)
+    return path
+
+
+def llama(**values: Any) -> dict[str, Any]:
+    named = {f"llama.{name}": value for name, value in (LLAMA_3_8B | values).items() if value is not None}
+    # Arrays are skipped wherever they are.
+    return {"general.architecture": "llama", "tokenizer.tokens": ["a", "b", "cd"], "scores": [1, 2, 3], **named}
+
+
+def test_the_header_of_the_embedded_model() -> None:
+    header = memory.header(EMBEDDED_LLAMA)
+    assert (header["general.architecture"], header["llama.context_length"]) == ("llama", 2048)
+    assert (header["tokenizer.ggml.model"], header["tokenizer.ggml.tokens"]) == ("gpt2", None)
+    assert memory.cache_bytes(header, 2048) == EMBEDDED_CACHE
+
+
+@pytest.mark.parametrize(
+    ("values", "context", "cache"),
+    [
+        # 128 KiB for a token, as of Llama 3 8B is known.
+        ({}, 8192, 1 << 30),
+        ({"attention.head_count_kv": None}, 8192, 4 << 30),
+        ({"attention.key_length": 256, "attention.value_length": 128}, 8192, (1 << 30) * 3 // 2),
+    ],
+)
+def test_the_cache(tmp_path: Path, values: dict[str, Any], context: int, cache: int) -> None:
+    header = memory.header(gguf(tmp_path / "a.gguf", llama(**values)))
+    assert memory.cache_bytes(header, context) == cache
+
+
+def test_what_does_not_fit_is_refused_with_advice(tmp_path: Path) -> None:
+    path = gguf(tmp_path / "Llama-Q4_K_M.gguf", llama(), 4_920_000_000)
+    needed = path.stat().st_size + (1 << 30) + memory.MARGIN_BYTES
+    memory.check(path, 8192, needed)
+    with pytest.raises(ModelLoadFailed) as error:
+        memory.check(path, 8192, needed - 1)
+    assert str(error.value).startswith(
+        "Llama-Q4_K_M.gguf needs 6.4 GB of memory (weights 4.9 GB, a cache of 8192 tokens 1.1 GB), there are 6.4 GB: "
+        "set FACTORY_SUMMARIZE__CONTEXT to 8191 or less, FACTORY_SUMMARIZE__QUANTIZATION to Q3_K_M, or "
+        "FACTORY_SUMMARIZE__MODEL to a smaller preset"
+    )
+    # The advice is one that helps.
+    with pytest.raises(ModelLoadFailed, match="__CONTEXT to") as error:
+        memory.check(path, 8192, 6_000_000_000)
+    advised = re.search(r"__CONTEXT to (\d+) or less", str(error.value))
+    assert advised is not None
+    memory.check(path, int(advised[1]), 6_000_000_000)
+    with pytest.raises(ModelLoadFailed):
+        memory.check(path, int(advised[1]) + 1, 6_000_000_000)
+    # Where no context would do, none is advised.
+    with pytest.raises(ModelLoadFailed, match=r"there are 5\.0 GB: set FACTORY_SUMMARIZE__QUANTIZATION"):
+        memory.check(path, 8192, 5_000_000_000)
+
+
+def test_a_model_is_checked_before_it_is_loaded(
+    settings_env: SettingsEnv, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = gguf(tmp_path / "large.gguf", llama(), 4_920_000_000)
+    monkeypatch.setattr(host, "memory_bytes", lambda: 2_000_000_000)
+    settings_env(SUMMARIZE__MODEL=path)
+    with pytest.raises(ModelLoadFailed, match=r"large\.gguf needs 5\.9 GB of memory .* a cache of 4096 tokens"):
+        engine.load(lambda _: None)
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {},
+        {"general.architecture": "mamba"},
+        llama(**{"attention.head_count": 0}),
+        llama(**{"attention.head_count": "many"}),
+        llama(**{"block_count": None}),
+        # Heads of each layer's own are not counted.
+        llama(**{"attention.head_count_kv": [8, 8, 0, 4]}),
+    ],
+)
+def test_a_header_that_does_not_tell_is_left_to_llama_cpp(tmp_path: Path, values: dict[str, Any]) -> None:
+    memory.check(gguf(tmp_path / "a.gguf", values), 4096, 0)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"GGUF",
+        b"GGML" + bytes(100),
+        # As many values, as long a name and as long an array as numbers allow.
+        struct.pack("<4sIQQ", b"GGUF", 3, 0, 2**64 - 1),
+        struct.pack("<4sIQQQ", b"GGUF", 3, 0, 1, 2**64 - 1) + bytes(100),
+        struct.pack("<4sIQQ", b"GGUF", 3, 0, 1) + string("a") + struct.pack("<IIQ", 9, 8, 2**40) + bytes(100),
+        struct.pack("<4sIQQ", b"GGUF", 3, 0, 1) + string("a") + struct.pack("<IIQ", 9, 9, 1) + bytes(100),
+        struct.pack("<4sIQQ", b"GGUF", 3, 0, 1) + string("a") + struct.pack("<I", 77) + bytes(100),
+    ],
+)
+def test_a_damaged_header_is_left_to_llama_cpp(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "a.gguf").write_bytes(content)
+    memory.check(tmp_path / "a.gguf", 4096, 0)
+
+
+def test_a_missing_file_is_left_to_llama_cpp(tmp_path: Path) -> None:
+    memory.check(tmp_path / "none.gguf", 4096, 0)
+
+
+def test_whatever_is_flipped_or_cut_off_nothing_else_is_raised(tmp_path: Path) -> None:
+    path = gguf(tmp_path / "a.gguf", llama())
+    whole = path.read_bytes()
+    dice = random.Random(1)
+    for _ in range(200):
+        damaged = bytearray(whole[: dice.randrange(len(whole)) if dice.random() < 0.3 else None])
+        for _ in range(dice.randrange(5)):
+            if damaged:
+                damaged[dice.randrange(len(damaged))] = dice.randrange(256)
+        path.write_bytes(damaged)
+        with suppress(ModelLoadFailed):
+            memory.check(path, 4096, 1 << 30)
