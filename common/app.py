@@ -79,6 +79,8 @@ class LambdaHandler:
             load_settings()
         # Problem details travel as text: not every gateway decodes base64 by itself. `lifespan` would run on every
         # invocation.
+        # It has a log line of its own for each request, beside ours.
+        logging.getLogger("mangum.http").setLevel(logging.WARNING)
         self._mangum = Mangum(app, lifespan="off", text_mime_types=[*DEFAULT_TEXT_MIME_TYPES, PROBLEM_JSON])
 
     def __call__(self, event: Any, context: Any) -> dict[str, Any]:
@@ -93,10 +95,17 @@ class LambdaHandler:
             f"the answer would have {size} bytes, AWS Lambda sends {MAX_LAMBDA_BYTES} at most: "
             f"send the text in {size // MAX_LAMBDA_BYTES + 1} parts"
         )
-        request_id = next((value for name, value in answer["headers"].items() if name.lower() == "x-request-id"), "")
+        # A load balancer may want, and then gets, each header as a list.
+        lists = answer.get("multiValueHeaders") or {}
+        told = answer.get("headers") or {name: values[0] for name, values in lists.items()}
+        request_id = next((value for name, value in told.items() if name.lower() == "x-request-id"), "")
         logs.access.warning("request %s: %s", request_id, error)
         headers = {"content-type": PROBLEM_JSON, "x-request-id": request_id}
-        problem = {"statusCode": error.status, "headers": headers, "body": json.dumps(error.problem(request_id))}
+        problem: dict[str, Any] = {"statusCode": error.status, "body": json.dumps(error.problem(request_id))}
+        if "headers" in answer:
+            problem["headers"] = headers
+        if lists:
+            problem["multiValueHeaders"] = {name: [value] for name, value in headers.items()}
         return {**answer, **problem, "isBase64Encoded": False}
 
 

@@ -1,7 +1,7 @@
 """What this process may use of the machine: a container's limits count, not what the host has.
 
 Read from the control groups (version 2, else 1) that the process is in, and from `CPU_CORES` and `MEMORY`, in which a
-Hugging Face Space tells its hardware.
+Hugging Face Space tells its hardware, and `AWS_LAMBDA_FUNCTION_MEMORY_SIZE`.
 """
 
 import math
@@ -46,6 +46,8 @@ def memory_bytes() -> int:
     if match := _AMOUNT.fullmatch(os.environ.get("MEMORY", "").strip()):
         power = " KMGT".index(match[2].upper())
         found.append(int(float(match[1]) * (1024 if match[3] else 1000) ** power))
+    if (on_lambda := os.environ.get("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", "")).isdecimal():
+        found.append(int(on_lambda) << 20)
     return min(limit for limit in [*found, NO_LIMIT] if limit)
 
 

@@ -146,7 +146,9 @@ def local(file: RemoteFile | Path, settings: Settings, report: Report) -> Path:
         if not file.is_file():
             raise ModelLoadFailed(f"there is no file {file}")
         return file
-    return fetch(file, settings.models_folder, report, offline=is_offline(settings.offline))
+    # An image may bring models along, whatever folder it keeps others in.
+    brought = ROOT / "models" / file.place
+    return brought if brought.is_file() else fetch(file, settings.models_folder, report, offline=is_offline(settings.offline))
 
 
 def _on_hub(wanted: str) -> HubFile | None:

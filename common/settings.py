@@ -132,7 +132,6 @@ PROFILES: dict[Profile, dict[str, Any]] = {
     "lambda": {
         "warm_up": False,
         "model_wait_seconds": 25.0,
-        "log_style": "json",
         "models_folder": "/tmp/segmento-factory/models",
         "summarize": {"tuning_seconds": 0.0, "cache_folder": "/tmp/segmento-factory"},
         "extract": {"rebuild": False, "cache_folder": "/tmp/segmento-factory"},

@@ -194,19 +194,18 @@ def load(report: Report) -> GlinerEngine:
 
 
 def _session(path: Path, settings: ExtractSettings, report: Report) -> Any:
-    import onnxruntime
-
     from functions.extract.graph import prepared
+    from functions.extract.runtime import onnxruntime
 
     report(ModelStatus("loading", None, "the graph is rebuilt when it is loaded for the first time"))
     with _readable(path):
         graph = prepared(path, settings.precision, settings.cache_folder, make=settings.rebuild)
     report(ModelStatus("loading"))
-    options = onnxruntime.SessionOptions()
+    options = onnxruntime().SessionOptions()
     options.intra_op_num_threads = cpu_threads(settings.threads)
     options.inter_op_num_threads = 1
     with _readable(path):
-        session = onnxruntime.InferenceSession(str(graph), options, providers=["CPUExecutionProvider"])
+        session = onnxruntime().InferenceSession(str(graph), options, providers=["CPUExecutionProvider"])
     names = {value.name for value in session.get_inputs()}
     if names != INPUTS:
         odd = ", ".join(sorted(names ^ INPUTS))

@@ -181,9 +181,9 @@ def _compare(source: Path, rebuilt: Path, parts: "Gliner") -> None:
 
 
 def _logits(path: Path, probes: "Sequence[dict[str, NDArray[Any]]]") -> "list[NDArray[np.float32]]":
-    import onnxruntime
+    from functions.extract.runtime import onnxruntime
 
-    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    session = onnxruntime().InferenceSession(str(path), providers=["CPUExecutionProvider"])
     return [session.run(["logits"], probe)[0] for probe in probes]
 
 

@@ -70,6 +70,14 @@ class Row:
         return len(SMALL if self.kind == "hub, small" else LARGE)
 
     @property
+    def most_bytes(self) -> float:
+        """What the server may have to send at most."""
+        fault = self.faults[-1]
+        known = {HubFault.CUT: self.size, HubFault.RANGE_IGNORED: self.cut_after + self.size}
+        # Two versions and a part of one; else at most twice all of it.
+        return known.get(fault, (2.5 if fault is HubFault.CHANGED else 2) * self.size)
+
+    @property
     def expected(self) -> tuple[str, str]:
         """The final state, and what the message holds."""
         fault = self.faults[-1]

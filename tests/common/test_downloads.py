@@ -60,7 +60,7 @@ def test_a_fault(faulty_hub: HubServer, row: Row, tmp_path: Path, monkeypatch: p
     assert outcome.is_as_expected(row), outcome
     assert outcome.seconds < BOUND_SECONDS
     assert outcome.attempts <= downloads.FRUITLESS + row.size // BUFFER_BYTES
-    assert outcome.bytes_sent <= 2.5 * row.size
+    assert outcome.bytes_sent <= row.most_bytes
 
 
 def test_what_an_error_left_is_gone_on_from(hub: HubServer, tmp_path: Path) -> None:
