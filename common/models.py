@@ -148,7 +148,9 @@ def local(file: RemoteFile | Path, settings: Settings, report: Report) -> Path:
         return file
     # An image may bring models along, whatever folder it keeps others in.
     brought = ROOT / "models" / file.place
-    return brought if brought.is_file() else fetch(file, settings.models_folder, report, offline=is_offline(settings.offline))
+    if brought.is_file():
+        return brought
+    return fetch(file, settings.models_folder, report, offline=is_offline(settings.offline))
 
 
 def _on_hub(wanted: str) -> HubFile | None:
