@@ -2,7 +2,7 @@
 
     python -m deploy.true_shape [--pace 200]
 
-The models are those of the benchmarks (`make bench-summarize-8b` and `make bench-extract` write them): random weights in
+The models are those of the benchmarks, written by `make bench-summarize-8b` and `make bench-extract`: random weights in
 files of the true size. The hub sends `--pace` megabytes a second.
 """
 
@@ -49,7 +49,7 @@ def main() -> None:
             watch(client, begun)
             for path, body in (("/summarize", {"text": ARTICLE, "max_tokens": 40}), ("/extract", {"text": ARTICLE})):
                 asked = time.monotonic()
-                answer = client.post(path, json=body)
+                answer = client.post(path, json=body, headers={"Prefer": "wait=100"})
                 print(
                     f"| {path} | {answer.status_code}, model {answer.json().get('model')} | "
                     f"{time.monotonic() - asked:.1f} s |"
