@@ -8,7 +8,7 @@
 # On Lambda the entry point is `python -m awslambdaric`, the command a handler such as functions.extract.handler.handler.
 
 # Any Debian 12 with Python 3.11 and its venv module. A tag moves: who wants the same bytes each time gives a digest,
-# --build-arg BASE=python@sha256:..; none is written here, as the one of today is without tomorrow's security updates.
+# --build-arg BASE=python@sha256:..; none is written here, as no registry could be asked for it.
 ARG BASE=python:3.11-slim-bookworm
 
 

@@ -3,11 +3,16 @@
 python local_runner.py [--host HOST] [--port PORT] [--profile PROFILE] [--reload]
 """
 
+import signal
+import sys
+
+if __name__ == "__main__":
+    # Before the other imports, which take a second: a container's first process has no default action for it.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+
 import argparse
 import os
-import signal
 import socket
-import sys
 import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -102,7 +107,7 @@ def main(arguments: list[str] | None = None) -> None:
     print(
         f"The Factory, profile {settings.profile}: {url} (documentation and a page to try it: {url}/docs)", flush=True
     )
-    # uvicorn ends what is running and then raises the signal once more, which would end the process as killed.
+    # uvicorn lets what is running end and then raises the signal once more.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     server = uvicorn.Server(config)
     if options.reload:

@@ -30,6 +30,7 @@ from common.errors import (
     InvalidInput,
     MalformedRequest,
     PayloadTooLarge,
+    Unavailable,
     UnsupportedMediaType,
 )
 from common.settings import get_settings, load_settings
@@ -189,19 +190,15 @@ class RequestScope:
 
         try:
             await self.app(scope, receive, send_with_headers)
+        except asyncio.CancelledError:
+            # The server is told to stop and has waited for as long as it may.
+            if not status:
+                await _problem(Unavailable("the service is being stopped", 1))(scope, receive, send_with_headers)
+            raise
         except Exception as error:
             if not status:
                 await _problem(unexpected())(scope, receive, send_with_headers)
-                return
-            # Half an answer is out: break the connection rather than end it as if it were whole. A server closes it
-            # when an app returns in the middle of an answer; Mangum would take that for the end.
-            # Starlette wraps what it has a handler for and cannot answer any more.
-            reason = error.__cause__ if isinstance(error, RuntimeError) else error
-            if not isinstance(reason, FactoryError):
-                unexpected()
-                raise
-            logger.warning("request %s was cut: %s", trace.request_id, reason)
-            if "aws.context" in scope:
+            elif not _is_told_by_returning(error, scope):
                 raise
         finally:
             route = getattr(scope.get("route"), "path", "unmatched")
@@ -209,6 +206,21 @@ class RequestScope:
             # A stream's status was sent before its client left.
             shown = ClientDisconnected.status if trace.left else status
             logs.log_request(trace, method=scope["method"], route=route, status=shown, total_ms=total_ms)
+
+
+def _is_told_by_returning(error: Exception, scope: Scope) -> bool:
+    """Log why half an answer is all there is; whether the client sees it when the app returns, without a raise.
+
+    The connection has to be broken rather than ended as if the answer were whole. A server breaks it when an app returns
+    in the middle of an answer; Mangum would take that for the end.
+    """
+    # Starlette wraps what it has a handler for and cannot answer any more.
+    reason = error.__cause__ if isinstance(error, RuntimeError) else error
+    if not isinstance(reason, FactoryError):
+        unexpected()
+        return False
+    logger.warning("request %s was cut: %s", logs.trace().request_id, reason)
+    return "aws.context" not in scope
 
 
 class BodyLimit:

@@ -127,7 +127,12 @@ PROFILES: dict[Profile, dict[str, Any]] = {
         "extract": {"model": "embedded"},
     },
     # The product's client gives up after 30 s.
-    "space": {"warm_up": True, "model_wait_seconds": 2.0, "summarize": {"deadline_seconds": 28.0}},
+    "space": {
+        "warm_up": True,
+        "model_wait_seconds": 2.0,
+        "drain_seconds": 28,
+        "summarize": {"deadline_seconds": 28.0},
+    },
     # Only /tmp can be written to; it lives as long as the function's instance, so measuring would be done each time.
     "lambda": {
         "warm_up": False,

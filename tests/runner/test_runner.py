@@ -4,6 +4,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import httpx
@@ -11,7 +12,7 @@ import pytest
 import uvicorn
 
 import local_runner
-from tests.conftest import ROOT, Runner, run_service, wait_until
+from tests.conftest import ROOT, Runner, problem, run_service, wait_until
 from tests.doubles.edge_server import Fault, SpeechCloud, seconds_of
 
 TEXT = "The committee met on Tuesday to talk about the new bridge over the river."
@@ -74,6 +75,41 @@ def test_what_takes_too_long_after_sigterm_is_cut(tmp_path: Path) -> None:
             with pytest.raises(httpx.RemoteProtocolError):
                 list(pieces)
         assert runner.process.wait(15) == 0
+
+
+def test_what_has_not_begun_to_answer_in_time_after_sigterm_is_a_503(tmp_path: Path) -> None:
+    settings = {"DRAIN_SECONDS": 1, "AUDIO__PATIENCE_SECONDS": 60, "AUDIO__FIRST_AUDIO_SECONDS": 60}
+    answers: list[httpx.Response] = []
+    with SpeechCloud() as cloud, run_service(tmp_path / "log.txt", AUDIO__ENDPOINT=cloud.url, **settings) as runner:
+        cloud.fault = Fault.MUTE
+
+        def ask() -> None:
+            answers.append(httpx.post(f"{runner.url}/audio", json={"text": TEXT}, timeout=30))
+
+        thread = threading.Thread(target=ask)
+        thread.start()
+        wait_until(lambda: bool(cloud.turns), "the cloud is asked")
+        runner.process.send_signal(signal.SIGTERM)
+        assert runner.process.wait(15) == 0
+        thread.join(10)
+    assert problem(answers[0])["status"] == 503
+    assert answers[0].headers["retry-after"] == "1"
+
+
+def test_sigterm_ends_a_start_at_once(tmp_path: Path) -> None:
+    with (tmp_path / "log.txt").open("w") as log:
+        process = subprocess.Popen(
+            [sys.executable, str(ROOT / "local_runner.py"), "--port", "0"], stderr=log, stdout=log
+        )
+    wait_until(lambda: catches_sigterm(process.pid), "python runs the file")
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(10) == 0
+
+
+def catches_sigterm(pid: int) -> bool:
+    status = Path(f"/proc/{pid}/status").read_text(encoding="utf-8")
+    caught = next(line for line in status.splitlines() if line.startswith("SigCgt:"))
+    return bool(int(caught.split()[1], 16) >> (signal.SIGTERM - 1) & 1)
 
 
 def refused(url: str) -> bool:
