@@ -211,8 +211,8 @@ class RequestScope:
 def _is_told_by_returning(error: Exception, scope: Scope) -> bool:
     """Log why half an answer is all there is; whether the client sees it when the app returns, without a raise.
 
-    The connection has to be broken rather than ended as if the answer were whole. A server breaks it when an app returns
-    in the middle of an answer; Mangum would take that for the end.
+    The connection has to be broken rather than ended as if the answer were whole. A server breaks it when an app
+    returns in the middle of an answer; Mangum would take that for the end.
     """
     # Starlette wraps what it has a handler for and cannot answer any more.
     reason = error.__cause__ if isinstance(error, RuntimeError) else error
