@@ -1,6 +1,8 @@
 """Fixtures that every test may use: settings by variable, models in their first state, a live runner."""
 
 import asyncio
+import base64
+import json
 import os
 import subprocess
 import sys
@@ -152,3 +154,14 @@ def runner(tmp_path_factory: pytest.TempPathFactory, speech_cloud: SpeechCloud) 
     log = tmp_path_factory.mktemp("runner") / "log.txt"
     with run_service(log, AUDIO__ENDPOINT=speech_cloud.url) as running:
         yield running
+
+
+def lambda_event(kind: str, method: str, path: str, body: object = None) -> dict[str, Any]:
+    """The recorded event of `kind` with this request in it; its body is base64 where the recording's was."""
+    text = (ROOT / f"tests/events/{kind}.json").read_text(encoding="utf-8").replace("METHOD", method)
+    filled: dict[str, Any] = json.loads(text.replace("/prod/PATH", f"/prod{path}").replace("PATH", path))
+    filled["body"] = None
+    if body is not None:
+        raw = json.dumps(body).encode()
+        filled["body"] = base64.b64encode(raw).decode() if filled["isBase64Encoded"] else raw.decode()
+    return filled

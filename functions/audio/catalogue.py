@@ -4,7 +4,7 @@ import asyncio
 import difflib
 import logging
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Literal
 
 from common.settings import AudioSettings
@@ -74,11 +74,12 @@ class Catalogue(Mapping[str, Voice]):
         self.source = "cloud"
 
 
-def closest(name: str, names: Mapping[str, object] | set[str]) -> list[str]:
-    """Up to three of `names` that are nearest to `name`, best first; empty when none is near."""
+def closest(name: str, names: Iterable[str]) -> str:
+    """ "; the closest are .." with up to three of `names` that are nearest to `name`; empty when none is near."""
     folded = {known.casefold(): known for known in names}
     wanted = name[:COMPARED_CHARACTERS].casefold()
-    return [folded[match] for match in difflib.get_close_matches(wanted, folded, n=3, cutoff=0.5)]
+    near = [folded[match] for match in difflib.get_close_matches(wanted, folded, n=3, cutoff=0.5)]
+    return f"; the closest are {', '.join(near)}" if near else ""
 
 
 async def _listed(endpoint: str | None) -> list[Any]:

@@ -141,8 +141,7 @@ async def audio_voices(
     await catalogue.refresh(get_settings().audio, VOICES_SECONDS)
     found = list(catalogue.values()) if locale is None else catalogue.speaking(locale)
     if locale is not None and not found:
-        near = closest(locale, {voice.locale for voice in catalogue.values()})
-        hint = f"; the closest are {', '.join(near)}" if near else ""
+        hint = closest(locale, {voice.locale for voice in catalogue.values()})
         raise InvalidInput([FieldError("locale", f"no voice speaks it{hint}")])
     voices = [
         VoiceEntry(name=voice.name, locale=voice.locale, gender=voice.gender, fallback=f"espeak-ng:{voice.espeak}")

@@ -51,9 +51,7 @@ def _speakable(text: str) -> str:
 def _listed(name: str) -> str:
     if name in catalogue:
         return name
-    near = closest(name, catalogue)
-    hint = f"the closest are {', '.join(near)}; " if near else ""
-    raise ValueError(f"unknown voice; {hint}GET /audio/voices lists them all")
+    raise ValueError(f"unknown voice{closest(name, catalogue)}; GET /audio/voices lists them all")
 
 
 SpokenText = Annotated[str, AfterValidator(without_nul), AfterValidator(_speakable)]
@@ -110,9 +108,8 @@ OPENAI_VOICES = {
 def _openai_voice(name: str) -> str:
     if name in OPENAI_VOICES or name in catalogue:
         return OPENAI_VOICES.get(name, name)
-    near = closest(name, {*OPENAI_VOICES, *catalogue})
-    hint = f"the closest are {', '.join(near)}; " if near else ""
-    raise ValueError(f"unknown voice; {hint}it may be one of OpenAI's or of GET /audio/voices")
+    hint = closest(name, {*OPENAI_VOICES, *catalogue})
+    raise ValueError(f"unknown voice{hint}; it may be one of OpenAI's or of GET /audio/voices")
 
 
 class SpeechRequest(BaseModel):

@@ -10,7 +10,7 @@ from fastapi import APIRouter
 from fastapi.responses import PlainTextResponse
 
 from common.app import MAX_LAMBDA_BYTES, create_app, create_handler
-from tests.conftest import ROOT
+from tests.conftest import lambda_event
 
 KINDS = ["api_gateway_v1", "api_gateway_v2", "function_url", "alb"]
 router = APIRouter()
@@ -34,9 +34,7 @@ def loop() -> Iterator[None]:
 
 
 def ask(kind: str, count: int, *, lists: bool = False) -> dict[str, Any]:
-    text = (ROOT / "tests" / "events" / f"{kind}.json").read_text(encoding="utf-8")
-    text = text.replace("METHOD", "GET").replace("PATH", f"/letters/{count}").replace('"BODY"', "null")
-    event = json.loads(text)
+    event = lambda_event(kind, "GET", f"/letters/{count}")
     if lists:
         event["multiValueHeaders"] = {name: [value] for name, value in event.pop("headers").items()}
     return handler(event, None)

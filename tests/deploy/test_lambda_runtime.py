@@ -13,7 +13,7 @@ from samtranslator.yaml_helper import yaml_parse
 
 from common.models import EMBEDDED_LLAMA, LLAMAS
 from common.settings import PROFILES
-from tests.conftest import ROOT, wait_until
+from tests.conftest import ROOT, lambda_event, wait_until
 from tests.doubles.edge_server import SECONDS_PER_CHARACTER, SpeechCloud
 from tests.doubles.hub_server import HubServer
 from tests.doubles.lambda_runtime import INIT_SECONDS, MAX_PAYLOAD_BYTES, Function, LambdaRuntime, start
@@ -35,13 +35,7 @@ LOADS = ["summarize", "extract"]
 
 
 def event(request: tuple[str, str, object], kind: str = "function_url") -> dict[str, Any]:
-    """The recorded event of `kind` with this request in it; its body is base64 where the recording's was."""
-    method, path, body = request
-    text = (ROOT / f"tests/events/{kind}.json").read_text(encoding="utf-8").replace("METHOD", method)
-    filled: dict[str, Any] = json.loads(text.replace("/prod/PATH", f"/prod{path}").replace("PATH", path))
-    raw = json.dumps(body).encode()
-    filled["body"] = base64.b64encode(raw).decode() if filled["isBase64Encoded"] else raw.decode()
-    return filled if body is not None else filled | {"body": None}
+    return lambda_event(kind, *request)
 
 
 def settings(cloud: SpeechCloud, **others: object) -> dict[str, str]:

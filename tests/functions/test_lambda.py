@@ -15,7 +15,7 @@ import functions.audio.handler
 import functions.extract.handler
 import functions.health.handler
 import functions.summarize.handler
-from tests.conftest import SettingsEnv
+from tests.conftest import SettingsEnv, lambda_event
 from tests.doubles.edge_server import SpeechCloud
 
 EVENTS = Path(__file__).resolve().parent.parent / "events"
@@ -45,19 +45,8 @@ def loopback_cloud(settings_env: SettingsEnv, speech_cloud: SpeechCloud) -> None
     settings_env(AUDIO__ENDPOINT=speech_cloud.url)
 
 
-def event(kind: str, method: str, path: str, body: object) -> dict[str, Any]:
-    """The recorded event of `kind` with this request in it; its body is base64 where the recording's was."""
-    text = (EVENTS / f"{kind}.json").read_text(encoding="utf-8").replace("METHOD", method)
-    filled: dict[str, Any] = json.loads(text.replace("/prod/PATH", f"/prod{path}").replace("PATH", path))
-    filled["body"] = None
-    if body is not None:
-        raw = json.dumps(body).encode()
-        filled["body"] = base64.b64encode(raw).decode() if filled["isBase64Encoded"] else raw.decode()
-    return filled
-
-
 def invoke(kind: str, method: str, path: str, body: object = None, handler: str | None = None) -> dict[str, Any]:
-    answer: dict[str, Any] = HANDLERS[handler or path](event(kind, method, path, body), None)
+    answer: dict[str, Any] = HANDLERS[handler or path](lambda_event(kind, method, path, body), None)
     headers = answer.get("headers") or {name: values[0] for name, values in answer["multiValueHeaders"].items()}
     answer["headers"] = {name.lower(): value for name, value in headers.items()}
     return answer
