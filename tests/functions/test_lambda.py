@@ -5,7 +5,6 @@ import base64
 import json
 from collections.abc import Iterator
 from io import BytesIO
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -18,7 +17,6 @@ import functions.summarize.handler
 from tests.conftest import SettingsEnv, lambda_event
 from tests.doubles.edge_server import SpeechCloud
 
-EVENTS = Path(__file__).resolve().parent.parent / "events"
 HANDLERS = {
     "/summarize": functions.summarize.handler.handler,
     "/extract": functions.extract.handler.handler,
