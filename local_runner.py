@@ -6,9 +6,10 @@ python local_runner.py [--host HOST] [--port PORT] [--profile PROFILE] [--reload
 import signal
 import sys
 
-if __name__ == "__main__":
-    # Before the other imports, which take a second: a container's first process has no default action for it.
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+if __name__ in ("__main__", "__mp_main__"):  # the second is the process that --reload starts
+    # Before the other imports, which take a second: a container's first process has no default action for SIGTERM.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: sys.exit(0))
 
 import argparse
 import os
@@ -16,7 +17,7 @@ import socket
 import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 
 import uvicorn
@@ -73,6 +74,17 @@ def listen(config: uvicorn.Config) -> socket.socket:
     return listener
 
 
+def serve(config: uvicorn.Config, sockets: list[socket.socket]) -> None:
+    """Serve until a signal says to end and what was running then has ended; it does not return from that."""
+    try:
+        uvicorn.Server(config).run(sockets)
+    except SystemExit:
+        # uvicorn has raised the signal again. The interpreter's clean-up is left out: while it runs, each thread that
+        # comes back to Python is ended there, and a model's loader in C++ answers that with abort().
+        os._exit(0)
+    sys.exit("the service could not be started")
+
+
 def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description="Serve /summarize, /extract, /audio and /health as one app.")
     parser.add_argument("--host", help="address to listen on (FACTORY_HOST)")
@@ -107,13 +119,10 @@ def main(arguments: list[str] | None = None) -> None:
     print(
         f"The Factory, profile {settings.profile}: {url} (documentation and a page to try it: {url}/docs)", flush=True
     )
-    # uvicorn lets what is running end and then raises the signal once more.
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
-    server = uvicorn.Server(config)
     if options.reload:
-        ChangeReload(config, target=server.run, sockets=[listener]).run()
+        ChangeReload(config, target=partial(serve, config), sockets=[listener]).run()
     else:
-        server.run(sockets=[listener])
+        serve(config, [listener])
 
 
 if __name__ == "__main__":

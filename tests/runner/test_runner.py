@@ -42,12 +42,29 @@ def test_a_port_in_use_is_said_in_a_line_and_ends_the_start() -> None:
     assert "Traceback" not in ended.stderr
 
 
-def test_it_works_from_any_folder_and_ends_cleanly_when_told_to(tmp_path: Path) -> None:
+def test_it_works_from_any_folder(tmp_path: Path) -> None:
     with run_service(tmp_path / "log.txt") as runner:
         assert httpx.get(f"{runner.url}/docs").status_code == 200
-        runner.process.send_signal(signal.SIGTERM)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("moment", range(3))
+def test_it_ends_cleanly_while_its_models_load(tmp_path: Path, number: signal.Signals, moment: int) -> None:
+    with run_service(tmp_path / "log.txt") as runner:
+        threading.Event().wait(0.03 * moment)
+        runner.process.send_signal(number)
         assert runner.process.wait(15) == 0
-        assert "Traceback" not in runner.log_text()
+    log = runner.log_text()
+    assert not any(word in log for word in ("Traceback", "terminate called", "Fatal Python error")), log
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_it_ends_cleanly_once_its_models_are_loaded(tmp_path: Path, number: signal.Signals) -> None:
+    with run_service(tmp_path / "log.txt") as runner:
+        wait_until(lambda: httpx.get(f"{runner.url}/health/ready").status_code == 200, "it is ready")
+        runner.process.send_signal(number)
+        assert runner.process.wait(15) == 0
+    assert "Traceback" not in runner.log_text()
 
 
 def test_what_is_under_way_is_finished_after_sigterm_and_nothing_new_begun(tmp_path: Path) -> None:
