@@ -11,6 +11,7 @@ import hashlib
 import json
 import logging
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -18,6 +19,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
+from common.child import end_with_parent
 from common.settings import ROOT, Precision
 
 if TYPE_CHECKING:
@@ -34,6 +36,8 @@ MODEL = "model.onnx"
 WEIGHTS_SUFFIX = ".weights"
 SUFFIXES = ("", WEIGHTS_SUFFIX)
 LEFT_ALONE = "left-alone.txt"
+MAKING = ".making-"
+LOCK = ".lock"
 # The rebuilt graph adds in another order; beyond rounding it must give the same.
 ABSOLUTE_TOLERANCE, RELATIVE_TOLERANCE = 1e-4, 1e-5
 # Words and labels of the texts that both graphs are compared on, one batch each: a short one, one in which relative
@@ -80,32 +84,27 @@ def _kept(source: Path, folder: Path) -> Path | None:
 
 def _make(source: Path, folder: Path, precision: Precision) -> Path | None:
     """None where `folder` cannot be written: elsewhere it may be. `source` itself where the other process failed."""
+    from filelock import FileLock
+
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".making-") as temporary:
-            made = Path(temporary) / "made"
-            made.mkdir()
-            command = [sys.executable, "-m", "functions.extract.graph", str(source), str(made / MODEL)]
-            done = subprocess.run(
-                [*command, "--precision", precision],
-                cwd=ROOT,
-                capture_output=True,
-                text=True,
-                timeout=TIME_LIMIT_SECONDS,
-                check=False,
-            )
-            if done.returncode == NOT_REBUILT:
-                (made / LEFT_ALONE).write_text(done.stdout, encoding="utf-8")
-            elif done.returncode != 0:
-                reason = (done.stderr.strip() or f"exit code {done.returncode}").rpartition("\n")[2]
-                logger.warning("%s could not be prepared and is used as it is: %s", source, reason)
-                return source
-            try:
+        # Services that start together make it once, since it takes a multiple of the model's memory.
+        with FileLock(folder.parent / LOCK):
+            if (found := _kept(source, folder)) is not None:
+                return found
+            for left_behind in folder.parent.glob(f"{MAKING}*"):
+                shutil.rmtree(left_behind, ignore_errors=True)
+            with tempfile.TemporaryDirectory(dir=folder.parent, prefix=MAKING) as temporary:
+                made = Path(temporary) / "made"
+                made.mkdir()
+                done = _run(source, made / MODEL, precision)
+                if done.returncode == NOT_REBUILT:
+                    (made / LEFT_ALONE).write_text(done.stdout, encoding="utf-8")
+                elif done.returncode != 0:
+                    reason = (done.stderr.strip() or f"exit code {done.returncode}").rpartition("\n")[2]
+                    logger.warning("%s could not be prepared and is used as it is: %s", source, reason)
+                    return source
                 made.rename(folder)
-            except OSError:
-                # Another process was first.
-                if not folder.is_dir():
-                    raise
     except subprocess.TimeoutExpired as error:
         logger.warning("%s could not be prepared and is used as it is: %s", source, error)
         return source
@@ -113,6 +112,25 @@ def _make(source: Path, folder: Path, precision: Precision) -> Path | None:
         logger.info("%s cannot be prepared in %s: %s", source, folder.parent, error)
         return None
     return _kept(source, folder)
+
+
+def _run(source: Path, target: Path, precision: Precision) -> "subprocess.CompletedProcess[str]":
+    """`main` as a process of its own. Raises TimeoutExpired and OSError."""
+    # Nothing is written to it: its end tells the child that nobody waits any more.
+    reading, writing = os.pipe()
+    try:
+        return subprocess.run(
+            [sys.executable, "-m", "functions.extract.graph", source, target, "--precision", precision, "--child"],
+            cwd=ROOT,
+            stdin=reading,
+            capture_output=True,
+            text=True,
+            timeout=TIME_LIMIT_SECONDS,
+            check=False,
+        )
+    finally:
+        os.close(reading)
+        os.close(writing)
 
 
 def _digest(source: Path, folder: Path) -> str:
@@ -219,7 +237,10 @@ def main() -> None:
     parser.add_argument("source", type=Path, metavar="IN.onnx")
     parser.add_argument("target", type=Path, metavar="OUT.onnx")
     parser.add_argument("--precision", choices=get_args(Precision), default="fp32")
+    parser.add_argument("--child", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args()
+    if options.child:
+        end_with_parent()
     from functions.extract.recognise import NotRecognised
 
     try:

@@ -19,6 +19,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from common.child import end_with_parent
 from common.errors import ModelLoadFailed
 from common.settings import ROOT, SummarizeSettings, cpu_threads, get_settings
 from functions.summarize.context import SHARED_SEQUENCE, LlamaContext, Options, Row, library_version
@@ -304,12 +305,7 @@ def _available_memory() -> int:
 
 
 def _child(path: Path, seconds: float, overrides: Mapping[str, Any]) -> None:
-    def end_with_parent() -> None:
-        # Not through sys.stdin: its lock, held by a waiting thread, would make the interpreter's own end fail.
-        os.read(0, 1)
-        os._exit(1)
-
-    threading.Thread(target=end_with_parent, daemon=True).start()
+    end_with_parent()
     # Should memory run out after all, the kernel is to end this process and not the service.
     with contextlib.suppress(OSError):
         Path("/proc/self/oom_score_adj").write_text("1000", encoding="ascii")

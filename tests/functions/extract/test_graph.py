@@ -203,6 +203,33 @@ def test_what_was_made_is_found_again(tmp_path: Path, monkeypatch: pytest.Monkey
     assert prepared(source, "fp32", tmp_path / "cache", make=False) == source
 
 
+def test_services_that_start_together_make_it_once(tmp_path: Path) -> None:
+    source = Path(shutil.copy(SMALL, tmp_path / "model.onnx"))
+    program = """
+import sys
+from pathlib import Path
+from functions.extract import graph
+run, source = graph._run, Path(sys.argv[1])
+graph._run = lambda *arguments: print("made") or run(*arguments)
+print(graph.prepared(source, "fp32", source.parent, make=True))
+"""
+    command = [sys.executable, "-c", program, str(source)]
+    together = [subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) for _ in range(4)]
+    said = [process.communicate(timeout=60)[0].splitlines() for process in together]
+    assert sum(lines.count("made") for lines in said) == 1
+    assert {lines[-1] for lines in said} == {str(prepared(source, "fp32", tmp_path, make=False))}
+    assert Path(said[0][-1]).parent.parent == tmp_path / "prepared"
+
+
+def test_what_a_killed_service_left_behind_is_removed(tmp_path: Path) -> None:
+    source = Path(shutil.copy(SMALL, tmp_path / "model.onnx"))
+    left_behind = tmp_path / "prepared" / ".making-0815" / "made" / "model.onnx.weights"
+    left_behind.parent.mkdir(parents=True)
+    left_behind.write_bytes(b"half")
+    prepared(source, "fp32", tmp_path, make=True)
+    assert not list((tmp_path / "prepared").glob(".making-*"))
+
+
 def test_a_folder_that_cannot_be_written_is_no_hindrance(tmp_path: Path) -> None:
     folder = tmp_path / "model"
     folder.mkdir()
