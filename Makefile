@@ -3,6 +3,7 @@
 # make lint   ruff and mypy --strict; make format mends what ruff can
 # make lock   pin requirements/*.txt anew from pyproject.toml
 # make bench-summarize, bench-summarize-8b: /summarize beside other servers; see benchmarks/README.md
+# make bench-backends: llama.cpp built portably beside native, and each CPU backend by itself
 # make bench-extract: /extract beside other ways to run GLiNER
 # make bench-audio: /audio beside other ways to serve edge-tts, in front of a loopback cloud
 # make image-test: build the image with buildah and try it, offline; needs root, buildah and debootstrap
@@ -26,7 +27,8 @@ ifeq ($(filter native portable,$(LLAMA_BUILD)),)
 $(error LLAMA_BUILD is native or portable, not "$(LLAMA_BUILD)")
 endif
 
-.PHONY: run test lint format lock clean bench-summarize bench-summarize-8b soak-summarize bench-extract bench-audio image-test
+.PHONY: run test lint format lock clean bench-summarize bench-summarize-8b bench-backends soak-summarize bench-extract bench-audio \
+	image-test
 
 run: $(VENV)/service.stamp
 	@exec $(BIN)/python local_runner.py
@@ -44,7 +46,7 @@ format: $(VENV)/dev.stamp
 	$(BIN)/ruff format .
 
 clean:
-	rm -rf $(VENV) $(BENCH) $(BENCH_EXTRACT) $(BENCH_EXTRACT)-fast .mypy_cache .pytest_cache .ruff_cache
+	rm -rf $(VENV) $(BENCH) $(BACKENDS) $(BENCH_EXTRACT) $(BENCH_EXTRACT)-fast .mypy_cache .pytest_cache .ruff_cache
 
 $(VENV)/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "the Factory needs Python 3.11 or newer")'
@@ -100,6 +102,15 @@ bench-summarize: $(VENV)/dev.stamp $(BENCH)/peers.stamp $(BENCH_MODELS)/llama-1b
 
 bench-summarize-8b: $(VENV)/dev.stamp $(BENCH)/peers.stamp $(BENCH_MODELS)/llama-8b.gguf
 	$(BIN)/python -m benchmarks.summarize.deadline --model $(BENCH_MODELS)/llama-8b.gguf
+
+# Environments with nothing but llama.cpp, one of each build.
+BACKENDS := .venv-bench-native .venv-bench-portable
+
+bench-backends: $(VENV)/dev.stamp $(BENCH_MODELS)/llama-1b.gguf
+	@for folder in $(BACKENDS); do $(MAKE) VENV=$$folder LLAMA_BUILD=$${folder##*-} $$folder/llama.stamp; done
+	$(BIN)/python -m benchmarks.summarize.backends --model $(BENCH_MODELS)/llama-1b.gguf \
+		--native $$(echo .venv-bench-native/lib/python3*/site-packages/llama_cpp/lib) \
+		--portable $$(echo .venv-bench-portable/lib/python3*/site-packages/llama_cpp/lib)
 
 $(BENCH)/peers.stamp: requirements/bench-summarize.txt requirements/build.txt requirements/llama.cmake $(VENV)/llama.stamp
 	@test -x $(BENCH)/bin/python || $(PYTHON) -m venv $(BENCH)
