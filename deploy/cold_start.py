@@ -69,19 +69,22 @@ def cold_start(case: Case) -> Times:
     imported = float(subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True).stdout)
     method = "POST" if case.body else "GET"
     variables = {f"FACTORY_{name.upper()}": str(value) for name, value in case.settings.items()}
-    with tempfile.TemporaryDirectory() as folder, LambdaRuntime() as runtime:
-        with start(f"{module}.handler", runtime, Path(folder), FACTORY_PROFILE="lambda", **variables) as function:
-            if not runtime.wait_until_ready():
-                sys.exit(function.log_text())
-            seconds = []
-            for number in (1, 2):
-                # Another text, since answers are kept.
-                body = {**case.body, "text": f"{case.body['text']} {number}."} if case.body else None
-                result = function.invoke(lambda_event("function_url", method, f"/{case.function}", body), 120)
-                if result.status != "response" or result.json["statusCode"] != 200:
-                    sys.exit(f"{case}: {result}\n{function.log_text()}")
-                seconds.append(result.seconds)
-            return imported, function.init_seconds, seconds[0], seconds[1]
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        LambdaRuntime() as runtime,
+        start(f"{module}.handler", runtime, Path(folder), FACTORY_PROFILE="lambda", **variables) as function,
+    ):
+        if not runtime.wait_until_ready():
+            sys.exit(function.log_text())
+        seconds = []
+        for number in (1, 2):
+            # Another text, since answers are kept.
+            body = {**case.body, "text": f"{case.body['text']} {number}."} if case.body else None
+            result = function.invoke(lambda_event("function_url", method, f"/{case.function}", body), 120)
+            if result.status != "response" or result.json["statusCode"] != 200:
+                sys.exit(f"{case}: {result}\n{function.log_text()}")
+            seconds.append(result.seconds)
+        return imported, function.init_seconds, seconds[0], seconds[1]
 
 
 def main() -> None:
