@@ -27,6 +27,8 @@ State = Literal["unloaded", "downloading", "loading", "ready", "failed"]
 # A failed load is tried again by the first caller after this many seconds: long enough not to hammer a disk or a hub,
 # short enough that a file put in its place is found without a restart.
 RETRY_SECONDS = 30.0
+# Where the model was to be loaded ahead it is also tried again by itself, after twice the pause each time, up to this.
+LONGEST_RETRY_SECONDS = 600.0
 DEFAULT_RETRY_AFTER_SECONDS = 5.0
 
 _registry: dict[str, "LazyModel[Any]"] = {}
@@ -65,6 +67,7 @@ class LazyModel(Generic[T]):
         self._status = ModelStatus("unloaded")
         self._started_at = 0.0
         self._failed_at = 0.0
+        self._failures = 0
         self._future: Future[T] | None = None
         _registry[name] = self
 
@@ -100,7 +103,7 @@ class LazyModel(Generic[T]):
     def reset(self) -> None:
         """Forget the loaded model; the next caller loads it again."""
         with self._lock:
-            self._future, self._status, self.warmed = None, ModelStatus("unloaded"), False
+            self._future, self._status, self.warmed, self._failures = None, ModelStatus("unloaded"), False, 0
 
     def _run(self, future: "Future[T]") -> None:
         def report(status: ModelStatus) -> None:
@@ -117,10 +120,24 @@ class LazyModel(Generic[T]):
             self._failed_at = time.monotonic()
             report(ModelStatus("failed", None, str(error) or type(error).__name__))
             future.set_exception(error)
+            if self.warmed:
+                self._retry_later(future)
         else:
             logger.info("model %s ready after %.2f s", self.name, time.monotonic() - self._started_at)
             report(ModelStatus("ready", 1.0, getattr(model, "detail", "")))
             future.set_result(model)
+
+    def _retry_later(self, failed: "Future[T]") -> None:
+        """Without it a model whose download failed would only be fetched while the next caller waits."""
+
+        def retry() -> None:
+            if self._future is failed:
+                self.start()
+
+        timer = threading.Timer(min(RETRY_SECONDS * 2**self._failures, LONGEST_RETRY_SECONDS), retry)
+        timer.daemon = True
+        timer.start()
+        self._failures += 1
 
     def _not_ready(self) -> ModelNotReady:
         status = self._status

@@ -7,6 +7,7 @@ import pytest
 from common import lazy
 from common.errors import ModelLoadFailed, ModelNotReady
 from common.lazy import LazyModel, ModelStatus, Report
+from tests.conftest import wait_until
 
 BuildModel = Callable[[Callable[[Report], str]], LazyModel[str]]
 
@@ -79,6 +80,39 @@ def test_a_failed_load_says_why_and_is_tried_again_later(
         return await model.ready(10)
 
     assert asyncio.run(call()) == "loaded"
+
+
+def test_a_model_that_is_loaded_ahead_is_tried_again_without_a_caller(
+    build_model: BuildModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lazy, "RETRY_SECONDS", 0.01)
+    outcomes: list[Exception | None] = [ModelLoadFailed("the hub is away"), ModelLoadFailed("still away"), None]
+
+    def load(_: Report) -> str:
+        if error := outcomes.pop(0):
+            raise error
+        return "loaded"
+
+    model = build_model(load)
+    model.warm()
+    wait_until(lambda: model.status.state == "ready", "it is tried until it is there")
+    assert not outcomes
+
+
+def test_a_model_that_was_reset_is_not_tried_again(build_model: BuildModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lazy, "RETRY_SECONDS", 0.05)
+    loads: list[int] = []
+
+    def load(_: Report) -> str:
+        loads.append(1)
+        raise ModelLoadFailed("the file is gone")
+
+    model = build_model(load)
+    model.warm()
+    wait_until(lambda: model.status.state == "failed", "it has failed")
+    model.reset()
+    threading.Event().wait(0.15)
+    assert (model.status.state, loads) == ("unloaded", [1])
 
 
 def test_a_loaded_model_serves_later_event_loops(build_model: BuildModel) -> None:
