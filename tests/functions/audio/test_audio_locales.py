@@ -29,7 +29,9 @@ SENTENCES = {
 def decoded_seconds(path: Path) -> tuple[float, str]:
     """Of the sound that comes out of the whole file, and what the decoder had to say."""
     if shutil.which("ffmpeg"):
-        command = ["ffmpeg", "-v", "warning", "-i", str(path), "-f", "s16le", "-ac", "1", "-ar", "24000", "-"]
+        # Errors: it warns of every MP3 without a header for its length, which no stream can have.
+        command = ["ffmpeg", "-v", "error", "-err_detect", "explode", "-i", str(path)]
+        command += ["-f", "s16le", "-ac", "1", "-ar", "24000", "-"]
     elif shutil.which("sox"):
         command = ["sox", str(path), "-t", "raw", "-e", "signed", "-b", "16", "-c", "1", "-r", "24000", "-"]
     else:
