@@ -155,9 +155,12 @@ def test_a_client_that_leaves_frees_the_model_for_the_next(slow_runner: Runner, 
 
 
 def test_a_profile_without_its_model_says_which_file_is_missing(tmp_path: Path) -> None:
-    with run_service(tmp_path / "log.txt", PROFILE="space") as runner:
+    # Offline, or it would download it where there is a hub.
+    settings = {"PROFILE": "space", "OFFLINE": 1, "MODELS_FOLDER": tmp_path}
+    with run_service(tmp_path / "log.txt", **settings) as runner:
+        wait_until(lambda: httpx.get(f"{runner.url}/health").json()["status"] == "degraded", "the load has failed")
         response = post(runner, text=ARTICLE)
         assert response.status_code == 503
         assert "Meta-Llama-3-8B-Instruct-Q4_K_M.gguf" in response.json()["detail"]
-        assert httpx.get(f"{runner.url}/health").json()["status"] == "degraded"
+        assert httpx.get(f"{runner.url}/health").json()["models"]["llama"]["state"] == "failed"
         assert httpx.get(f"{runner.url}/health/ready").status_code == 503
