@@ -64,7 +64,8 @@ FROM ${BASE}
 # llama.cpp computes with OpenMP.
 RUN apt-get update && apt-get install -y --no-install-recommends ca-certificates libgomp1 \
     && apt-get clean && rm -rf /var/lib/apt/lists/* \
-    && useradd --uid 1000 --create-home factory
+    && useradd --uid 1000 --create-home factory \
+    && install -d -o 1000 -g 1000 /home/factory/.cache /home/factory/.cache/segmento-factory
 WORKDIR /app
 COPY --from=build /app/.venv .venv
 # The service's own folder: here it keeps what it downloads, while the rest of /app is not its to change.
@@ -73,7 +74,8 @@ COPY --from=build /app/common common
 COPY --from=build /app/functions functions
 COPY --from=build /app/local_runner.py /app/page.html /app/LICENSE ./
 
-# HOME is said, since not every runtime looks it up: the caches of the service and of the hub's library are in it.
+# HOME is said, since not every runtime looks it up: the caches of the service and of the hub's library are in it. The
+# service's own is made above, as a Space that is to preload models puts others beside it, which need not be uid 1000's.
 # onnxruntime reports to its maker unless it is told not to.
 ENV PATH=/app/.venv/bin:$PATH \
     HOME=/home/factory \

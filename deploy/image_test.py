@@ -22,6 +22,8 @@ from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 from typing import IO, Any
 
+from samtranslator.yaml_helper import yaml_parse
+
 from common.models import CONFIG, GLINERS, LLAMAS, TOKENIZER
 from common.settings import ROOT, ExtractSettings, SummarizeSettings
 from tests.doubles.hub_server import HubServer
@@ -43,7 +45,7 @@ HEADERS = {"Content-Type": "application/json", "Prefer": "wait=120"}
 UNWANTED = [
     *(f"usr/bin/{name}" for name in ("cc", "c++", "gcc", "g++", "ld", "make", "cmake", "ninja")),
     *("app/.venv/bin/cmake", "app/.venv/bin/ninja", "app/.venv/bin/pip", "root/.cache", "app/tests", "app/.env"),
-    *("var/lib/apt/lists/*", "var/cache/apt/archives/*.deb", "home/factory/.cache"),
+    *("var/lib/apt/lists/*", "var/cache/apt/archives/*.deb", "home/factory/.cache/*/*"),
 ]
 # The root as the image has it, or read-only with an empty /tmp; then process 1.
 SANDBOX = """
@@ -226,6 +228,18 @@ def hub() -> HubServer:
     )
 
 
+def preload(root: Path, server: HubServer) -> None:
+    """What README.md tells the Hub to preload, in its library's cache and owned by root, as a build may leave it."""
+    from huggingface_hub import hf_hub_download
+
+    front_matter = yaml_parse((ROOT / "README.md").read_text(encoding="utf-8").split("---")[1])
+    cache = root / "home/factory/.cache/huggingface/hub"
+    for line in front_matter["preload_from_hub"]:
+        repo, files = line.split()
+        for file in files.split(","):
+            hf_hub_download(repo, file, cache_dir=cache, endpoint=server.url)
+
+
 def four_calls() -> Iterator[Row]:
     status, body = call("POST", "/summarize", {"text": articles()[0], "max_tokens": 60, "temperature": 0})
     answer = json.loads(body)
@@ -293,13 +307,21 @@ def is_loading(_: Process) -> bool:
     return call("GET", "/health")[0] == 200
 
 
-def served(image: str, variables: Mapping[str, str], *, writable: bool) -> Iterator[Row]:
+def served(
+    image: str,
+    variables: Mapping[str, str],
+    *,
+    writable: bool,
+    prepare: Callable[[Path], None] = lambda _: None,
+) -> Iterator[Row]:
+    """`prepare` changes the files of the container before it is started."""
     with Container(image) as container, Container(BASE) as base:
         yield "size over its base", f"{container.megabytes - base.megabytes:.0f} MB over {base.megabytes:.0f}", True
         left = [str(path.relative_to(container.root)) for name in UNWANTED for path in container.root.glob(name)]
         yield "compilers, caches, tests in it", ", ".join(left) or "none", not left
         closed = subprocess.check_output(["find", container.root / "app", "!", "-perm", "-o=r"], text=True).split()
         yield "files that another user cannot read", ", ".join(closed) or "none", not closed
+        prepare(container.root)
         with container.run(variables, writable=writable) as process:
             ready = process.until_ready()
             yield "root", "writable" if writable else "read-only, tmpfs on /tmp", True
@@ -358,6 +380,8 @@ def try_it(seconds: Mapping[str, float]) -> int:
         wrong += table("models from the hub, as on a Space", served(IMAGE, there, writable=True))
         there["FACTORY_MODELS_FOLDER"] = "/tmp/models"
         wrong += table("models from the hub, read-only", served(IMAGE, there, writable=False))
+        rows = served(IMAGE, {}, writable=True, prepare=lambda root: preload(root, server))
+        wrong += table("preload_from_hub of README.md, no hub", rows)
     wrong += table("FACTORY_PRELOAD=1, no hub", served(PRELOADED, {}, writable=False))
     return wrong + table("FACTORY_PRELOAD=1 on Lambda", on_lambda(PRELOADED))
 

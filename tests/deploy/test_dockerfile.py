@@ -5,8 +5,11 @@ import re
 from collections.abc import Iterator
 
 import pytest
+from samtranslator.yaml_helper import yaml_parse
 
-from common.settings import PREFIX, load_settings
+from common import models
+from common.remotes import HubFile
+from common.settings import PREFIX, ExtractSettings, SummarizeSettings, load_settings
 from tests.conftest import ROOT
 
 DOCKERFILE = (ROOT / "Dockerfile").read_text(encoding="utf-8")
@@ -120,6 +123,16 @@ def test_it_listens_where_a_space_looks_and_its_settings_are_known(monkeypatch: 
     assert settings.profile == "space"
     assert values(FINAL, "EXPOSE") == [str(settings.port)]
     assert f"app_port: {settings.port}" in (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def test_a_space_preloads_what_its_profile_wants() -> None:
+    front_matter = yaml_parse((ROOT / "README.md").read_text(encoding="utf-8").split("---")[1])
+    summarize, extract = SummarizeSettings(), ExtractSettings()
+    files = [models.llama(summarize).file, *models.gliner(extract).files]
+    wanted = {(file.repo, file.file) for file in files if isinstance(file, HubFile)}
+    lines = [line.split() for line in front_matter["preload_from_hub"]]
+    assert {(repo, file) for repo, names in lines for file in names.split(",")} == wanted
+    assert front_matter["models"] == [repo for repo, _ in lines]
 
 
 def test_nothing_reports_to_anyone() -> None:
