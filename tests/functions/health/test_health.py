@@ -1,6 +1,6 @@
 import asyncio
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import httpx
 import pytest
@@ -24,9 +24,12 @@ def call(method: str, path: str) -> httpx.Response:
 
 
 @pytest.fixture
-def register(monkeypatch: pytest.MonkeyPatch) -> Callable[[str, Load], LazyModel[object]]:
+def register(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str, Load], LazyModel[object]]]:
     monkeypatch.setattr(lazy, "_registry", {})
-    return LazyModel
+    yield LazyModel
+    for model in lazy.models().values():
+        # Else what has failed is tried again in the middle of another test.
+        model.reset()
 
 
 def finish(model: LazyModel[object]) -> None:
