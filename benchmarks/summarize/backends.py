@@ -14,15 +14,16 @@ import statistics
 import subprocess
 import sys
 import tempfile
-import time
 from pathlib import Path
 
 from benchmarks.summarize.report import save
 from benchmarks.summarize.sides import DEFAULT_THREADS, ROOT
+from functions.summarize.context import LlamaContext, Options
+from functions.summarize.cpu import LIBRARY_PREFIX, NATIVE, variant
+from functions.summarize.tuning import pass_seconds
 
 MODEL = ROOT / "benchmarks/.cache/models/llama-1b.gguf"
-BACKEND = "libggml-cpu-"
-NATIVE, PORTABLE = "native", "portable"
+PORTABLE = "portable"
 WRITTEN = 12
 # The portable build must not read more slowly than this share of the native one.
 LEAST_SHARE = 0.95
@@ -33,34 +34,23 @@ Figures = dict[str, float | str]
 def sides(native: Path, portable: Path, scratch: Path) -> dict[str, Path]:
     """Name and folder of libraries of each."""
     found = {NATIVE: native, PORTABLE: portable}
-    backends = sorted(portable.glob(f"{BACKEND}*.so"), key=lambda path: path.stat().st_size)
+    backends = sorted(portable.glob(f"{LIBRARY_PREFIX}*.so"), key=lambda path: path.stat().st_size)
     for backend in backends:
-        name = backend.stem.removeprefix(BACKEND)
+        name = backend.stem.removeprefix(LIBRARY_PREFIX)
         found[f"only {name}"] = scratch / name
         (scratch / name).mkdir()
         for library in portable.glob("*.so"):
-            if library == backend or not library.name.startswith(BACKEND):
+            if library == backend or not library.name.startswith(LIBRARY_PREFIX):
                 (scratch / name / library.name).symlink_to(library)
     return found
 
 
 def child(model: Path, rows: int, threads: int) -> Figures:
     """Tokens a second of one process: `rows` read at once, then one after another written behind them."""
-    from functions.summarize.context import SHARED_SEQUENCE, LlamaContext, Options, Row
-    from functions.summarize.cpu import variant
-
     context = LlamaContext(model, rows + WRITTEN, 1, Options(threads))
-
-    def seconds(position: int, count: int) -> float:
-        context.forget(SHARED_SEQUENCE, position)
-        batch = [Row(step % 100, position + step, SHARED_SEQUENCE, step == count - 1) for step in range(count)]
-        begun = time.perf_counter()
-        context.decode(batch)
-        return time.perf_counter() - begun
-
-    seconds(0, rows)  # maps the weights
-    read = min(seconds(0, rows) for _ in range(2))
-    written = statistics.median(seconds(rows + step, 1) for step in range(WRITTEN))
+    pass_seconds(context, 0, rows)  # maps the weights
+    read = min(pass_seconds(context, 0, rows) for _ in range(2))
+    written = statistics.median(pass_seconds(context, rows + step, 1) for step in range(WRITTEN))
     return {"backend": variant(), "read": rows / read, "written": 1 / written}
 
 
@@ -120,6 +110,8 @@ def main() -> None:
             for name in list(running) if number % 2 == 0 else list(running)[::-1]:
                 if (figures := measure(running[name], options)) is not None:
                     rounds[name].append(figures)
+                elif name in (NATIVE, PORTABLE):
+                    sys.exit(f"the {name} build does not run here")
                 else:
                     del running[name], rounds[name]
     text, share = table(rounds)

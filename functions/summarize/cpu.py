@@ -12,7 +12,7 @@ from typing import Any
 logger = logging.getLogger(__name__)
 
 NATIVE = "native"
-_PREFIX = "libggml-cpu-"
+LIBRARY_PREFIX = "libggml-cpu-"
 
 _variant = ""
 
@@ -59,7 +59,7 @@ def _loaded(ggml: Any) -> str:
     origin = _Origin()
     ctypes.CDLL(None).dladdr(function, ctypes.byref(origin))
     name = Path((origin.file or b"").decode()).stem
-    return name.removeprefix(_PREFIX) if name.startswith(_PREFIX) else NATIVE
+    return name.removeprefix(LIBRARY_PREFIX) if name.startswith(LIBRARY_PREFIX) else NATIVE
 
 
 def _features(c: Any) -> str:

@@ -261,13 +261,13 @@ class _Bench:
         model = LlamaContext(self._path, CELLS, 1, options)
         try:
             # Maps the weights and starts the threads, which no candidate is to be charged with.
-            _pass(model, 0, 1)
-            self._rows = self._rows or (SHORT_ROWS if 8 * _pass(model, 0, 8) < SLOW_SECONDS else SLOW_ROWS)
+            pass_seconds(model, 0, 1)
+            self._rows = self._rows or (SHORT_ROWS if 8 * pass_seconds(model, 0, 8) < SLOW_SECONDS else SLOW_ROWS)
             # The least of a few: what else the host does makes a pass slower, never faster.
-            prefill = [_pass(model, 0, self._rows)]
+            prefill = [pass_seconds(model, 0, self._rows)]
             while sum(prefill) < REPEAT_SECONDS and len(prefill) < REPEATS:
-                prefill.append(_pass(model, 0, self._rows))
-            decode = min(_pass(model, self._rows + step, 1) for step in range(REPEATS))
+                prefill.append(pass_seconds(model, 0, self._rows))
+            decode = min(pass_seconds(model, self._rows + step, 1) for step in range(REPEATS))
         finally:
             model.close()
         self._cost = time.monotonic() - begun
@@ -283,7 +283,7 @@ def _better(rival: Measurement, leader: Measurement) -> bool:
     return rival.request_seconds < (1 - margin) * leader.request_seconds
 
 
-def _pass(model: LlamaContext, position: int, rows: int) -> float:
+def pass_seconds(model: LlamaContext, position: int, rows: int) -> float:
     """Seconds for `rows` tokens from `position` on, behind what the cache holds up to there."""
     model.forget(SHARED_SEQUENCE, position)
     # Which tokens makes no difference, as long as the vocabulary has them.
