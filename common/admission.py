@@ -1,77 +1,117 @@
-"""A bounded queue per function: who is let in, who waits, and who is told at once to come back later."""
+"""The queue of a function: who is let in, who waits, and who is told at once to come back later."""
 
 import asyncio
 import time
-from collections import deque
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from math import inf
 
+from common.callers import Flow, flow
 from common.errors import QueueFull
+from common.fair import FairQueue
 
 # Weight of the newest sample in the moving average of how long a slot is held.
 SMOOTHING = 0.2
+# Places of the queue, in multiples of what one caller may have.
+CALLERS_SHARE = 2
+# Refused at once is who would wait this many times its patience: the measured average is no promise.
+DOUBT = 1.5
 
 
 @dataclass(frozen=True)
 class Limits:
-    """`concurrency` requests are served at a time, `max_waiting` more wait in order of arrival."""
+    """`concurrency` requests are served at a time. `max_waiting` more of one caller may wait, if nobody else does.
+
+    Nobody may have more places in the queue than are left free: so there is always one for somebody who has none.
+    """
 
     concurrency: int
     max_waiting: int
 
 
+@dataclass(frozen=True, eq=False)
+class _Turn:
+    flow: Flow
+    given: "asyncio.Future[None]"
+
+
 class Admission:
-    """The queue of one function. `limits` is called on use, so that importing a handler reads no settings."""
+    """The queue of one function, in fair order. Belongs to one event loop."""
 
     def __init__(self, name: str, limits: Callable[[], Limits]) -> None:
+        """`limits` is called on use, so that importing a handler reads no settings."""
         self.name = name
         self._limits = limits
         self._active = 0
-        self._waiting: deque[asyncio.Future[None]] = deque()
-        self._held_seconds = 1.0
+        self._waiting: FairQueue[_Turn] = FairQueue()
+        # How long a slot is held for each unit of cost; unknown until the first one is given back.
+        self._seconds_per_cost: float | None = None
 
     @asynccontextmanager
-    async def slot(self) -> AsyncIterator[float]:
-        """Hold one slot; yields the milliseconds that were spent waiting for it. Raises QueueFull."""
+    async def slot(self, cost: float = 1.0, until: float = inf) -> AsyncIterator[float]:
+        """Hold one slot for work of this cost; yields the milliseconds that were spent waiting for it.
+
+        Raises QueueFull when there is no place, when the wait would be far over `until` (`time.monotonic`), and at
+        `until`.
+        """
         queued_at = time.monotonic()
-        await self._enter()
+        await self._enter(cost, until)
         entered_at = time.monotonic()
         try:
             yield (entered_at - queued_at) * 1000
         finally:
-            self._held_seconds += SMOOTHING * (time.monotonic() - entered_at - self._held_seconds)
+            sample = (time.monotonic() - entered_at) / cost
+            known = sample if self._seconds_per_cost is None else self._seconds_per_cost
+            self._seconds_per_cost = known + SMOOTHING * (sample - known)
             self._leave()
 
-    async def _enter(self) -> None:
+    def wait_seconds(self, cost: float) -> float:
+        """How long a request of this cost that came now would wait for its slot, from measured rates."""
         limits = self._limits()
-        if self._active < limits.concurrency:
+        if self._active < limits.concurrency and not len(self._waiting):
+            return 0.0
+        seconds_per_cost = 1.0 if self._seconds_per_cost is None else self._seconds_per_cost
+        # One of those at work has to end, and those that are ahead to begin.
+        return (self._waiting.ahead(flow(), cost) + cost) * seconds_per_cost / limits.concurrency
+
+    async def _enter(self, cost: float, until: float) -> None:
+        limits = self._limits()
+        if self._active < limits.concurrency and not len(self._waiting):
             self._active += 1
             return
-        waiting = len(self._waiting)
-        if waiting >= limits.max_waiting:
-            turns = (waiting + 1) / limits.concurrency
-            raise QueueFull(
-                f"{self.name}: {self._active + waiting} requests are there already",
-                retry_after=turns * self._held_seconds,
-            )
-        turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._waiting.append(turn)
+        self._check(limits, cost, until)
+        turn = _Turn(flow(), asyncio.get_running_loop().create_future())
+        self._waiting.push(turn, turn.flow, cost)
         try:
-            await turn
+            async with asyncio.timeout(None if until == inf else max(0.0, until - time.monotonic())):
+                await turn.given
+        except TimeoutError:
+            self._withdraw(turn)
+            detail = f"{self.name}: no place became free within the time that the request may wait"
+            raise QueueFull(detail, self.wait_seconds(cost)) from None
         except asyncio.CancelledError:
-            # The slot may have been handed over in the same step in which the wait was cancelled.
-            if turn.done() and not turn.cancelled():
-                self._leave()
-            elif turn in self._waiting:
-                self._waiting.remove(turn)
+            self._withdraw(turn)
             raise
+
+    def _check(self, limits: Limits, cost: float, until: float) -> None:
+        own, everyone = self._waiting.waiting_of(flow().caller), len(self._waiting)
+        if own >= CALLERS_SHARE * limits.max_waiting - everyone:
+            detail = f"{self.name}: {self._active + everyone} requests are there already, {own} of this caller wait"
+            raise QueueFull(detail, self.wait_seconds(cost))
+        seconds = self.wait_seconds(cost)
+        if self._seconds_per_cost is not None and seconds > DOUBT * (until - time.monotonic()):
+            raise QueueFull(f"{self.name}: the wait would be longer than the request may wait", seconds)
+
+    def _withdraw(self, turn: _Turn) -> None:
+        # The slot may have been handed over in the same step in which the wait ended.
+        if not self._waiting.remove(turn, turn.flow) and turn.given.done() and not turn.given.cancelled():
+            self._leave()
 
     def _leave(self) -> None:
         """Hand the slot to the next in line, who is then active in this one's place."""
-        while self._waiting:
-            turn = self._waiting.popleft()
-            if not turn.done():
-                turn.set_result(None)
+        while (turn := self._waiting.pop()) is not None:
+            if not turn.given.done():
+                turn.given.set_result(None)
                 return
         self._active -= 1

@@ -22,6 +22,7 @@ from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from common import logs
+from common.callers import begin_flow, caller_of
 from common.errors import (
     AnswerTooLarge,
     ClientDisconnected,
@@ -175,6 +176,7 @@ class RequestScope:
             return
         begun = time.monotonic()
         offered = Headers(scope=scope).get("x-request-id", "")
+        begin_flow(caller_of(scope))
         trace = logs.begin_trace(offered if SANE_REQUEST_ID.fullmatch(offered) else uuid.uuid4().hex)
         status = 0
 

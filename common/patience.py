@@ -1,32 +1,33 @@
 """How long a caller waits: the preference of the request (RFC 7240), and the time that AWS Lambda leaves it."""
 
-import re
 import time
 
 from fastapi import Request
 
 from common.errors import FieldError, InvalidInput
+from common.headers import elements, unquoted
 
-# `wait` takes delta-seconds (RFC 7240, 4.3); other preferences of the header are none of ours.
-WAIT = re.compile(r"\s*wait\s*(?:=\s*\"?([^\";,]*)\"?\s*)?(?:;.*)?", re.IGNORECASE)
 MAX_SECONDS = 86_400
 # What an invocation needs after its work is done, to send the answer.
 LAMBDA_MARGIN_SECONDS = 1.0
 
 
-def preferred_wait(request: Request) -> int | None:
-    """Seconds of `Prefer: wait=N`; raises InvalidInput for a wait that is no whole number from 1 on."""
-    for header in request.headers.getlist("prefer"):
-        for preference in header.split(","):
-            if match := WAIT.fullmatch(preference):
-                return _seconds((match[1] or "").strip())
+def preferred_wait(request: Request, most_seconds: float | None = None) -> int | None:
+    """Seconds of `Prefer: wait=N`, at most `most_seconds`; raises InvalidInput for a wait that is no whole number from
+    1 on."""
+    for preference, _ in elements(request.headers.getlist("prefer")):
+        name, _, value = preference.partition("=")
+        if name.strip().lower() == "wait":
+            seconds = _seconds(unquoted(value.strip()).strip())
+            return seconds if most_seconds is None else min(seconds, max(1, int(most_seconds)))
     return None
 
 
-def deadline(request: Request, default: float | None) -> float | None:
+def deadline(request: Request, default: float | None, most_seconds: float | None = None) -> float | None:
     """When the answer has to be there, as a time of `time.monotonic`: `Prefer: wait`, or else `default` seconds from
-    now, and on Lambda before the invocation is ended."""
-    wait = preferred_wait(request)
+    now, and on Lambda before the invocation is ended. Who waits gladly waits `most_seconds` at most: the operator's
+    limit is not the caller's to raise."""
+    wait = preferred_wait(request, most_seconds)
     bounds = [float(wait) if wait is not None else default]
     if (context := request.scope.get("aws.context")) is not None:
         bounds.append(context.get_remaining_time_in_millis() / 1000 - LAMBDA_MARGIN_SECONDS)

@@ -1,42 +1,60 @@
 """For requests that come more than once: one run for equal ones at the same time, and results that are kept."""
 
 import asyncio
-from collections import OrderedDict
+import hashlib
 from collections.abc import AsyncGenerator, Callable
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from typing import Generic, TypeVar
+
+from cachetools import LRUCache
+
+from common.callers import flow
 
 T = TypeVar("T")
 Produce = Callable[[], AsyncGenerator[T]]
 
 
+def request_key(*parts: object) -> bytes:
+    """The key of the request at hand: its caller, and all that decides the answer, told by the `repr` of `parts`.
+
+    The caller is part of it: nobody shall learn, from an answer that comes too soon, what others have sent.
+    """
+    return hashlib.sha256(repr((flow().caller, *parts)).encode("utf-8", "surrogatepass")).digest()
+
+
 class Kept(Generic[T]):
     """The results that were asked for last, as many as fit into a number of bytes."""
 
-    def __init__(self, size: Callable[[T], int]) -> None:
-        """`size` tells the bytes of a result."""
+    def __init__(self, size: Callable[[T], int], most_bytes: Callable[[], int]) -> None:
+        """`size` tells the bytes that a result takes, all that it holds; `most_bytes` is called on use."""
         self._size = size
-        self._results: OrderedDict[bytes, T] = OrderedDict()
-        self._bytes = 0
+        self._most_bytes = most_bytes
+        self._results: LRUCache[bytes, T] = LRUCache(0)
 
     def get(self, key: bytes) -> T | None:
-        result = self._results.get(key)
-        if result is not None:
-            self._results.move_to_end(key)
-        return result
+        return self._results.get(key)
 
-    def keep(self, key: bytes, result: T, max_bytes: int) -> None:
-        if key in self._results:
-            return
-        self._results[key] = result
-        self._bytes += self._size(result)
-        while self._bytes > max_bytes:
-            _, oldest = self._results.popitem(last=False)
-            self._bytes -= self._size(oldest)
+    def keep(self, key: bytes, result: T) -> None:
+        """Keep a result, and drop those that were asked for longest ago. One that is larger than all the room is not
+        kept, and drops no other."""
+        most_bytes = self._most_bytes()
+        if self._results.maxsize != most_bytes:
+            before, self._results = self._results, LRUCache(most_bytes, self._size)
+            for known, other in before.items():
+                self._put(known, other)
+        if key not in self._results:
+            self._put(key, result)
+
+    def _put(self, key: bytes, result: T) -> None:
+        # Raised for what is larger than all the room.
+        with suppress(ValueError):
+            self._results[key] = result
 
     def drop(self, key: bytes) -> None:
-        if (result := self._results.pop(key, None)) is not None:
-            self._bytes -= self._size(result)
+        self._results.pop(key, None)
+
+    def clear(self) -> None:
+        self._results.clear()
 
 
 class Run(Generic[T]):

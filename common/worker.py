@@ -1,37 +1,90 @@
-"""One thread for work that blocks, so that the event loop never does."""
+"""One thread for work that blocks, so that the event loop never does; who is next is decided fairly among callers."""
 
 import asyncio
 import threading
+import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future
 from contextlib import suppress
-from typing import TypeVar
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+from common.callers import Flow, flow
+from common.fair import FairQueue
 
 T = TypeVar("T")
+
+# What a piece of work counts for until it is known how long it took.
+EXPECTED_SECONDS = 0.02
 
 
 class Cancelled(Exception):
     """Raised by work that found its event set: nobody waits for the result any more."""
 
 
+@dataclass(eq=False)
+class _Job:
+    work: Callable[[threading.Event], Any]
+    seconds: float
+    flow: Flow
+    future: "Future[Any]" = field(default_factory=Future)
+    cancelled: threading.Event = field(default_factory=threading.Event)
+
+
 class Worker:
-    """Runs one piece of work at a time on a thread of its own, which starts with the first."""
+    """Runs one piece of work at a time on a thread of its own, which starts with the first.
+
+    A piece is never interrupted: who has much to do brings it in pieces, each some 20 ms long, and others come between.
+    """
 
     def __init__(self, name: str) -> None:
-        self._executor = ThreadPoolExecutor(max_workers=1, thread_name_prefix=name)
+        self._name = name
+        self._queue: FairQueue[_Job] = FairQueue()
+        self._changed = threading.Condition()
+        self._thread: threading.Thread | None = None
 
-    async def run(self, work: Callable[[threading.Event], T]) -> T:
-        """The result of `work(cancelled)`.
+    async def run(self, work: Callable[[threading.Event], T], seconds: float = EXPECTED_SECONDS) -> T:
+        """The result of `work(cancelled)`; `seconds` is about how long it will take.
 
-        When the caller is cancelled the event is set, and this returns only when the work has ended: whoever holds a
-        slot for it then gives back a slot that is really free.
+        It is done for the caller of the request at hand. When that is cancelled, work that has not begun is dropped;
+        of work that has, the event is set, and this returns only when it has ended: whoever holds a slot for it then
+        gives back a slot that is really free.
         """
-        cancelled = threading.Event()
-        future = asyncio.get_running_loop().run_in_executor(self._executor, work, cancelled)
+        job = _Job(work, seconds, flow())
+        with self._changed:
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._serve, name=self._name, daemon=True)
+                self._thread.start()
+            self._queue.push(job, job.flow, job.seconds)
+            self._changed.notify()
+        future = asyncio.wrap_future(job.future)
         try:
-            return await asyncio.shield(future)
+            result: T = await asyncio.shield(future)
+            return result
         except asyncio.CancelledError:
-            cancelled.set()
-            with suppress(Exception):
+            job.cancelled.set()
+            with self._changed:
+                waits = self._queue.remove(job, job.flow)
+            if waits:
+                job.future.cancel()
+            with suppress(Exception, asyncio.CancelledError):
                 await future
             raise
+
+    def _serve(self) -> None:
+        while True:
+            with self._changed:
+                while (job := self._queue.pop()) is None:
+                    self._changed.wait()
+            begun = time.monotonic()
+            try:
+                outcome = job.work(job.cancelled)
+            except BaseException as error:
+                job.future.set_exception(error)
+            else:
+                job.future.set_result(outcome)
+                del outcome
+            with self._changed:
+                self._queue.charge(job.flow, time.monotonic() - begun - job.seconds)
+            # What a thread holds while it waits is held for nobody.
+            del job

@@ -121,7 +121,7 @@ async def _answer(request: Request, wish: AudioRequest, wanted: Format) -> Respo
         # Until the last sound is out.
         await stack.enter_async_context(cancelled_on_disconnect(request))
         with trace().measure("first_audio"):
-            recording = await studio.recording(wish, engines, first_by, settings.answer_cache_bytes)
+            recording = await studio.recording(wish, engines, first_by)
         stack.push_async_callback(recording.aclose)
         if is_known(request, recording.opening.tag, wanted):
             return Response(status_code=304, headers=headers(recording.opening.tag, wanted))

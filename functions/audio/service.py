@@ -13,7 +13,8 @@ from typing import Protocol, TypeVar
 from common.admission import Admission
 from common.errors import FactoryError, UpstreamFailed, UpstreamTimeout, UpstreamUnavailable
 from common.logs import trace
-from common.repeats import Flights, Kept
+from common.repeats import Flights, Kept, request_key
+from common.settings import get_settings
 from functions.audio.espeak import EspeakFailed
 from functions.audio.pieces import EngineName, Piece, Word
 from functions.audio.schemas import AudioRequest
@@ -95,33 +96,31 @@ class Studio:
     def __init__(self, admission: Admission) -> None:
         self._admission = admission
         self._flights: Flights[Piece | Opening] = Flights()
-        self._kept: Kept[Finished] = Kept(_size)
-        # The kept recordings of an engine that stood in for another.
-        self._stand_ins: set[bytes] = set()
+        self._kept: Kept[Finished] = Kept(_size, lambda: get_settings().audio.answer_cache_bytes)
+        # How often the first choice came back. What stood in for it before has another key, and is not asked for again.
+        self._returns = 0
+        self._is_away = False
 
-    async def recording(
-        self, request: AudioRequest, engines: Sequence[SpeechEngine], first_by: float, keep_bytes: int
-    ) -> Recording:
+    async def recording(self, request: AudioRequest, engines: Sequence[SpeechEngine], first_by: float) -> Recording:
         """A recording that has begun, by the first of `engines` that could; raises why the first of them could not.
 
         Equal requests with about the same patience share a run.
         """
-        if (kept := self._kept.get(_key(request, engines[0]))) is not None:
+        if (kept := self._kept.get(self._key(request, engines[0], engines))) is not None:
             return Recording(kept.opening, _iterated(()), kept)
         patience = ceil(first_by - time.monotonic())
-        run = _digest(request, patience, *(engine.name for engine in engines)).digest()
-        pieces = self._flights.join(run, lambda: self._make(request, engines, first_by, keep_bytes))
+        run = request_key(request.model_dump(), patience, *(engine.name for engine in engines))
+        pieces = self._flights.join(run, lambda: self._make(request, engines, first_by))
         opening = await anext(pieces)
         assert isinstance(opening, Opening)
         return Recording(opening, pieces)
 
     def forget(self) -> None:
         """Keep no recording."""
-        self._kept = Kept(_size)
-        self._stand_ins.clear()
+        self._kept.clear()
 
     async def _make(
-        self, request: AudioRequest, engines: Sequence[SpeechEngine], first_by: float, keep_bytes: int
+        self, request: AudioRequest, engines: Sequence[SpeechEngine], first_by: float
     ) -> AsyncGenerator[Piece | Opening, None]:
         async with self._admission.slot() as waited_ms:
             trace().add("queue", waited_ms)
@@ -134,14 +133,20 @@ class Studio:
                 async for piece in pieces:
                     made.append(piece)
                     yield piece
-        self._keep(_finished(opening, made), _key(request, engine), engine is engines[0], keep_bytes)
+        if engine is not engines[0]:
+            self._is_away = True
+        elif self._is_away:
+            # It is back: who asks again shall hear it.
+            self._is_away = False
+            self._returns += 1
+        self._kept.keep(self._key(request, engine, engines), _finished(opening, made))
 
     async def _begin(
         self, request: AudioRequest, engines: Sequence[SpeechEngine], first_by: float
     ) -> tuple[SpeechEngine, AsyncGenerator[Piece, None], Piece]:
         failure: FactoryError | None = None
         for engine in engines:
-            if (kept := self._kept.get(_key(request, engine))) is not None:
+            if (kept := self._kept.get(self._key(request, engine, engines))) is not None:
                 return engine, _iterated(kept.words), kept.sound
             pieces = engine.stream(request, first_by)
             try:
@@ -154,14 +159,8 @@ class Studio:
         assert failure is not None
         raise failure
 
-    def _keep(self, recording: Finished, key: bytes, is_first_choice: bool, keep_bytes: int) -> None:
-        if is_first_choice:
-            # It is back: who asks again shall hear it.
-            while self._stand_ins:
-                self._kept.drop(self._stand_ins.pop())
-        else:
-            self._stand_ins.add(key)
-        self._kept.keep(key, recording, keep_bytes)
+    def _key(self, request: AudioRequest, engine: SpeechEngine, engines: Sequence[SpeechEngine]) -> bytes:
+        return request_key(request.model_dump(), engine.name, None if engine is engines[0] else self._returns)
 
 
 def tag(request: AudioRequest, engine: SpeechEngine) -> str:
@@ -169,15 +168,8 @@ def tag(request: AudioRequest, engine: SpeechEngine) -> str:
 
     Two recordings of it need not be the same to the byte, so it only makes a weak one (RFC 9110, 8.8.1).
     """
-    return _digest(request, engine.name).hexdigest()[:32]
-
-
-def _key(request: AudioRequest, engine: SpeechEngine) -> bytes:
-    return _digest(request, engine.name).digest()
-
-
-def _digest(request: AudioRequest, *more: str | int) -> "hashlib._Hash":
-    return hashlib.sha256(json.dumps([request.model_dump(), *more], sort_keys=True).encode())
+    fields = json.dumps([request.model_dump(), engine.name], sort_keys=True)
+    return hashlib.sha256(fields.encode()).hexdigest()[:32]
 
 
 def _finished(opening: Opening, pieces: Sequence[Piece]) -> Finished:

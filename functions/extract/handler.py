@@ -1,7 +1,6 @@
 """POST /extract."""
 
 import asyncio
-import hashlib
 import time
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
@@ -13,7 +12,7 @@ from common.admission import Admission, Limits
 from common.app import cancelled_on_disconnect, create_app, create_handler, unexpected
 from common.errors import FactoryError, FieldError, InvalidInput
 from common.logs import trace
-from common.repeats import Flights, Kept
+from common.repeats import Flights, Kept, request_key
 from common.settings import get_settings
 from functions.extract import service
 from functions.extract.batches import Batches
@@ -37,7 +36,9 @@ router = APIRouter(tags=["extract"])
 admission = Admission("extract", lambda: Limits(1 + get_settings().extract.max_waiting, 0))
 batches = Batches()
 flights: Flights[TextResult] = Flights()
-kept: Kept[TextResult] = Kept(lambda result: ENTRY_BYTES + len(result.model_dump_json()))
+kept: Kept[TextResult] = Kept(
+    lambda result: ENTRY_BYTES + len(result.model_dump_json()), lambda: get_settings().extract.answer_cache_bytes
+)
 _text: TypeAdapter[str] = TypeAdapter(Text)
 
 
@@ -104,7 +105,7 @@ async def _result_or_error(
 async def _result(text: str, options: Options, engine: GlinerEngine, timing: _Timing) -> TextResult:
     """A kept result, or one of a run that equal texts at the same time share."""
     begun = time.monotonic()
-    key = hashlib.sha256(f"{engine.name} {options!r} {text}".encode()).digest()
+    key = request_key(engine.name, options, text)
     if (result := kept.get(key)) is not None:
         return result.model_copy(update={"cached_answer": True, "inference_time_ms": _since(begun)})
 
@@ -115,7 +116,7 @@ async def _result(text: str, options: Options, engine: GlinerEngine, timing: _Ti
 
     async with aclosing(flights.join(key, run)) as results:
         result = await anext(results)
-    kept.keep(key, result, get_settings().extract.answer_cache_bytes)
+    kept.keep(key, result)
     return result
 
 

@@ -1,10 +1,10 @@
 """One run for equal requests at the same time, and answers that are kept for those who ask again."""
 
-import hashlib
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 
-from common.repeats import Flights, Kept, Produce
+from common.repeats import Flights, Kept, Produce, request_key
+from common.settings import get_settings
 from functions.summarize.schemas import SummarizeRequest
 from functions.summarize.service import Accepted, Answer, Piece
 
@@ -15,17 +15,18 @@ ENTRY_BYTES = 1024
 class Answers:
     """Belongs to one event loop."""
 
-    def __init__(self) -> None:
-        self._kept: Kept[Answer] = Kept(lambda answer: ENTRY_BYTES + len(answer.response.summary.encode()))
+    def __init__(self, most_bytes: Callable[[], int] = lambda: get_settings().summarize.answer_cache_bytes) -> None:
+        """`most_bytes` is called on use: the bytes that kept answers may take."""
+        self._kept: Kept[Answer] = Kept(_size, most_bytes)
         self._flights: Flights[Piece] = Flights()
 
     async def get(
-        self, request: SummarizeRequest, wait: float | None, max_bytes: int, produce: Produce[Piece]
+        self, request: SummarizeRequest, wait: float | None, produce: Produce[Piece]
     ) -> AsyncGenerator[Piece]:
         """The pieces that `produce` yields, from the start, or one kept answer.
 
-        Requests are equal when all their fields and their `wait` are. An answer is kept when it is repeatable
-        (temperature 0 or a seed), at most `max_bytes` of them. The run ends when nobody listens any more.
+        Requests are equal when their caller, all their fields and their `wait` are. An answer is kept when it is
+        repeatable (temperature 0 or a seed). The run ends when nobody listens any more.
         """
         key = _key(request, wait)
         if (kept := self._kept.get(key)) is not None:
@@ -37,7 +38,7 @@ class Answers:
         async with aclosing(self._flights.join(key + bytes([request.stream]), produce)) as pieces:
             async for piece in pieces:
                 if isinstance(piece, Answer) and repeatable and not piece.passing:
-                    self._kept.keep(key, _repeated(piece), max_bytes)
+                    self._kept.keep(key, _repeated(piece))
                 yield piece
 
 
@@ -47,5 +48,8 @@ def _repeated(answer: Answer) -> Answer:
 
 
 def _key(request: SummarizeRequest, wait: float | None) -> bytes:
-    fields = request.model_dump(exclude={"stream", "text"}) | {"wait": wait}
-    return hashlib.sha256(f"{fields} {request.text.strip()}".encode()).digest()
+    return request_key(request.model_dump(exclude={"stream", "text"}), wait, request.text.strip())
+
+
+def _size(answer: Answer) -> int:
+    return ENTRY_BYTES + len(answer.response.summary.encode())

@@ -74,7 +74,6 @@ async def _pieces(body: SummarizeRequest, wait: int | None, until: float | None)
     run = answers.get(
         body,
         wait,
-        settings.summarize.answer_cache_bytes,
         lambda: service.summarize(body, engine, settings.summarize, until, wait),
     )
     async with aclosing(run):

@@ -1,5 +1,6 @@
 import asyncio
 from contextlib import AsyncExitStack
+from math import inf
 
 import pytest
 
@@ -36,7 +37,7 @@ def test_one_request_too_many_is_refused_with_a_time_to_come_back() -> None:
     async def scenario() -> None:
         queue = admission(1, 1)
         async with queue.slot():
-            waiting = asyncio.create_task(queue._enter())
+            waiting = asyncio.create_task(queue._enter(1.0, inf))
             await until_waiting(queue, 1)
             with pytest.raises(QueueFull) as error:
                 async with queue.slot():
@@ -53,7 +54,7 @@ def test_a_cancelled_wait_leaves_no_hole_in_the_queue() -> None:
         async with AsyncExitStack() as held:
             await held.enter_async_context(queue.slot())
             await held.enter_async_context(queue.slot())
-            waits = [asyncio.create_task(queue._enter()) for _ in range(5)]
+            waits = [asyncio.create_task(queue._enter(1.0, inf)) for _ in range(5)]
             await until_waiting(queue, 5)
             for wait in waits[:3]:
                 wait.cancel()

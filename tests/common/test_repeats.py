@@ -4,31 +4,41 @@ from contextlib import aclosing
 
 import pytest
 
-from common.repeats import Flights, Kept
+from common.callers import begin_flow
+from common.repeats import Flights, Kept, request_key
 
 BOUND_SECONDS = 10.0
 
 
 def test_what_was_asked_for_last_is_kept_within_the_bytes() -> None:
-    kept: Kept[str] = Kept(len)
+    kept: Kept[str] = Kept(len, lambda: 12)
     for name in "abc":
-        kept.keep(name.encode(), name * 4, 12)
+        kept.keep(name.encode(), name * 4)
     assert kept.get(b"a") == "aaaa"
-    kept.keep(b"d", "dddd", 12)
+    kept.keep(b"d", "dddd")
     assert [kept.get(name.encode()) for name in "abcd"] == ["aaaa", None, "cccc", "dddd"]
 
 
-def test_a_result_that_is_larger_than_all_the_room_is_not_kept_nor_anything_lost_for_long() -> None:
-    kept: Kept[str] = Kept(len)
-    kept.keep(b"large", "x" * 20, 12)
+def test_a_result_that_is_larger_than_all_the_room_is_not_kept_and_nothing_is_lost_for_it() -> None:
+    kept: Kept[str] = Kept(len, lambda: 12)
+    kept.keep(b"small", "x")
+    kept.keep(b"large", "x" * 20)
     assert kept.get(b"large") is None
-    kept.keep(b"small", "x", 12)
     assert kept.get(b"small") == "x"
 
 
+def test_what_one_caller_has_sent_is_no_earlier_request_of_another() -> None:
+    begin_flow("192.0.2.1")
+    mine = request_key("text", {"field": 1})
+    begin_flow("192.0.2.1")
+    assert request_key("text", {"field": 1}) == mine
+    begin_flow("192.0.2.2")
+    assert request_key("text", {"field": 1}) != mine
+
+
 def test_no_bytes_keep_nothing() -> None:
-    kept: Kept[str] = Kept(len)
-    kept.keep(b"a", "a", 0)
+    kept: Kept[str] = Kept(len, lambda: 0)
+    kept.keep(b"a", "a")
     assert kept.get(b"a") is None
 
 

@@ -66,10 +66,8 @@ def going(model: Model) -> Model:
     return model
 
 
-async def hear(
-    answers: Answers, asked: SummarizeRequest, model: Model, *, wait: float | None = None, max_bytes: int = PLENTY
-) -> list[Piece]:
-    async with asyncio.timeout(BOUND_SECONDS), aclosing(answers.get(asked, wait, max_bytes, model.produce)) as pieces:
+async def hear(answers: Answers, asked: SummarizeRequest, model: Model, *, wait: float | None = None) -> list[Piece]:
+    async with asyncio.timeout(BOUND_SECONDS), aclosing(answers.get(asked, wait, model.produce)) as pieces:
         return [piece async for piece in pieces]
 
 
@@ -80,9 +78,9 @@ def response(pieces: list[Piece]) -> SummarizeResponse:
 
 async def is_kept(asked: SummarizeRequest, model: Model, max_bytes: int = PLENTY) -> bool:
     """Whether the second of two equal requests, one after the other, is answered without a run."""
-    answers = Answers()
-    first = response(await hear(answers, asked, model, max_bytes=max_bytes))
-    again = response(await hear(answers, asked, model, max_bytes=max_bytes))
+    answers = Answers(lambda: max_bytes)
+    first = response(await hear(answers, asked, model))
+    again = response(await hear(answers, asked, model))
     assert not first.usage.cached_answer
     assert again.usage.cached_answer == (model.started == 1)
     return again.usage.cached_answer
@@ -101,7 +99,7 @@ def test_equal_requests_at_the_same_time_run_once_and_all_hear_it_from_the_start
         asked = request(temperature=temperature)
         early = [asyncio.create_task(hear(answers, asked, model)) for _ in range(4)]
         await until_listening(early)
-        late = answers.get(asked, None, PLENTY, model.produce)
+        late = answers.get(asked, None, model.produce)
         assert await anext(late) == Accepted()
         model.go.set()
         heard = [*await asyncio.gather(*early), [Accepted(), *[piece async for piece in late]]]
@@ -115,7 +113,7 @@ def test_equal_requests_at_the_same_time_run_once_and_all_hear_it_from_the_start
 def test_one_who_comes_in_the_middle_hears_the_beginning_too() -> None:
     async def scenario() -> None:
         answers, model = Answers(), going(Model())
-        first = answers.get(request(), None, PLENTY, model.produce)
+        first = answers.get(request(), None, model.produce)
         for _ in range(3):
             await anext(first)
         assert (await hear(answers, request(), model))[:3] == [Accepted(), "run", " "]
@@ -204,7 +202,7 @@ def test_the_run_ends_when_the_last_of_its_listeners_leaves_and_the_next_request
     async def scenario() -> None:
         answers, model = Answers(), Model()
         tasks = [asyncio.create_task(hear(answers, request(), model)) for _ in range(2)]
-        reader = answers.get(request(), None, PLENTY, model.produce)
+        reader = answers.get(request(), None, model.produce)
         await anext(reader)
         await until_listening(tasks)
         for task in tasks:
@@ -237,7 +235,7 @@ def test_who_comes_while_an_abandoned_run_is_ending_gets_a_run_of_its_own() -> N
             finally:
                 await ending.wait()
 
-        abandoned = answers.get(request(), None, PLENTY, slow_to_end)
+        abandoned = answers.get(request(), None, slow_to_end)
         assert await anext(abandoned) == Accepted()
         leaving = asyncio.create_task(abandoned.aclose())
         await asyncio.sleep(0)
@@ -267,7 +265,7 @@ def test_an_error_reaches_every_listener_and_is_not_kept() -> None:
 def test_an_error_does_not_swallow_what_came_before_it() -> None:
     async def scenario() -> None:
         answers, model = Answers(), going(Model(error=ValueError("broken")))
-        pieces = answers.get(request(), None, PLENTY, model.produce)
+        pieces = answers.get(request(), None, model.produce)
         assert [await anext(pieces) for _ in range(4)] == [Accepted(), "run", " ", "1"]
         with pytest.raises(ValueError, match="broken"):
             await anext(pieces)
@@ -318,11 +316,11 @@ def test_a_kept_answer_is_the_same_but_for_its_mark_and_its_text_comes_before_it
 
 def test_over_the_cap_the_answer_that_was_longest_unused_goes_first() -> None:
     async def scenario() -> None:
-        answers, model = Answers(), going(Model(summary="é" * 1000))
         room = 3 * (ENTRY_BYTES + 2000)
+        answers, model = Answers(lambda: room), going(Model(summary="é" * 1000))
 
         async def is_hit(name: str) -> bool:
-            pieces = await hear(answers, request(name), model, max_bytes=room)
+            pieces = await hear(answers, request(name), model)
             return response(pieces).usage.cached_answer
 
         for name in "abc":
@@ -345,8 +343,8 @@ def test_an_answer_that_is_over_the_cap_is_not_kept(max_bytes: int) -> None:
 
 def test_equal_requests_share_a_run_even_where_nothing_is_kept() -> None:
     async def scenario() -> None:
-        answers, model = Answers(), Model()
-        tasks = [asyncio.create_task(hear(answers, request(), model, max_bytes=0)) for _ in range(5)]
+        answers, model = Answers(lambda: 0), Model()
+        tasks = [asyncio.create_task(hear(answers, request(), model)) for _ in range(5)]
         await until_listening(tasks)
         model.go.set()
         summaries = {response(pieces).summary for pieces in await asyncio.gather(*tasks)}
