@@ -39,9 +39,14 @@ def test_recordings_are_kept_within_the_bytes(client: httpx.Client, cloud: Speec
     say(client, "Another short text.")
     say(client)
     assert len(cloud.turns) == 2
+    # A recording larger than all the room drops no other.
     say(client, TEXT + TEXT)
     say(client)
-    assert len(cloud.turns) == 4
+    assert len(cloud.turns) == 3
+    # One that fits drops what was asked for longest ago.
+    say(client, TEXT[: len(TEXT) * 3 // 4])
+    say(client)
+    assert len(cloud.turns) == 5
 
 
 def test_no_bytes_keep_nothing(client: httpx.Client, cloud: SpeechCloud, set_audio: SetAudio) -> None:
