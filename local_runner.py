@@ -12,6 +12,7 @@ if __name__ in ("__main__", "__mp_main__"):  # the second is the process that --
         signal.signal(number, lambda *_: sys.exit(0))
 
 import argparse
+import asyncio
 import os
 import socket
 import threading
@@ -28,6 +29,7 @@ from uvicorn.supervisors import ChangeReload
 from common import logs
 from common.app import create_app
 from common.lazy import models
+from common.loop_lag import loop_lag
 from common.settings import PREFIX, PROFILE_NAMES, get_settings
 from functions.audio.handler import router as audio
 from functions.audio.handler import warm_up as warm_up_audio
@@ -55,6 +57,7 @@ def _page() -> str:
 async def warm_up(_: FastAPI) -> AsyncIterator[None]:
     settings = get_settings()
     logs.configure(settings.log_style, settings.log_level)
+    loop_lag.watch(asyncio.get_running_loop())
     if settings.warm_up:
         for model in models().values():
             model.warm()

@@ -14,7 +14,6 @@ from typing import Any
 from fastapi import APIRouter, FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import Response
-from fastapi.routing import APIRoute
 from mangum import Mangum
 from mangum.adapter import DEFAULT_TEXT_MIME_TYPES
 from starlette.datastructures import Headers, MutableHeaders
@@ -22,6 +21,7 @@ from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from common import logs
+from common.bodies import BodyLimit
 from common.callers import begin_flow, caller_of
 from common.errors import (
     AnswerTooLarge,
@@ -30,21 +30,17 @@ from common.errors import (
     FieldError,
     InvalidInput,
     MalformedRequest,
-    PayloadTooLarge,
     Unavailable,
     UnsupportedMediaType,
 )
-from common.settings import get_settings, load_settings
+from common.problems import PROBLEM_JSON, http_problem_response, problem_response, unexpected
+from common.settings import load_settings
 
 logger = logging.getLogger(__name__)
 
-PROBLEM_JSON = "application/problem+json"
 SANE_REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}", re.ASCII)
-# After a body over the limit, this much more of it is read and thrown away, so that a client which sends before it
-# reads sees the 413 and not a reset connection.
-LINGER_BYTES = 4 * 1024 * 1024
-LINGER_SECONDS = 2.0
-
+# An error names so many fields; of the others it gives the number.
+MOST_FIELD_ERRORS = 20
 PROBLEM_RESPONSES: dict[int | str, dict[str, Any]] = {
     "default": {"description": "Any error: RFC 9457 problem details", "content": {PROBLEM_JSON: {}}}
 }
@@ -62,6 +58,8 @@ def create_app(*routers: APIRouter, title: str = "The Factory", lifespan: Lifesp
     FastAPI's own documentation pages are off: they load their scripts from a CDN and stay blank without one.
     """
     app = FastAPI(title=title, docs_url=None, redoc_url=None, lifespan=lifespan, responses=PROBLEM_RESPONSES)
+    # A redirect would name whatever host the request came with. A slash at the end is answered as without it.
+    app.router.redirect_slashes = False
     for router in routers:
         app.include_router(router)
     app.add_exception_handler(FactoryError, _on_factory_error)
@@ -150,22 +148,11 @@ async def cancelled_on_disconnect(request: Request) -> AsyncIterator[None]:
         watcher.cancel()
 
 
-class ForeignRoute(APIRoute):
-    """A route whose clients look for errors in members of their own, beside those of problem+json."""
-
-    @staticmethod
-    def problem_members(error: FactoryError) -> dict[str, Any]:
-        raise NotImplementedError
-
-
-def unexpected() -> FactoryError:
-    """What a caller is told of the exception that is being handled; the log gets the whole of it."""
-    logger.exception("request %s failed", logs.trace().request_id)
-    return FactoryError("the service failed to answer; the log has the reason under this request id")
-
-
 class RequestScope:
-    """Outermost of ours: request id, `Server-Timing`, the log line, and an answer for what nobody else caught."""
+    """Outermost of ours: request id, `Server-Timing`, the log line, and an answer for what nobody else caught.
+
+    HEAD is GET without the body (RFC 9110, 9.3.2), and a slash at the end of a path means nothing.
+    """
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
@@ -175,39 +162,59 @@ class RequestScope:
             await self.app(scope, receive, send)
             return
         begun = time.monotonic()
+        method, scope = scope["method"], _plain(scope)
         offered = Headers(scope=scope).get("x-request-id", "")
         begin_flow(caller_of(scope))
         trace = logs.begin_trace(offered if SANE_REQUEST_ID.fullmatch(offered) else uuid.uuid4().hex)
-        status = 0
-
-        async def send_with_headers(message: Message) -> None:
-            nonlocal status
-            if message["type"] == "http.response.start":
-                status = message["status"]
-                headers = MutableHeaders(scope=message)
-                headers["X-Request-ID"] = trace.request_id
-                if trace.phases:
-                    headers["Server-Timing"] = trace.server_timing()
-            await send(message)
-
+        answer = _Answer(trace, method == "HEAD", send)
         try:
-            await self.app(scope, receive, send_with_headers)
+            await self.app(scope, receive, answer.send)
         except asyncio.CancelledError:
             # The server is told to stop and has waited for as long as it may.
-            if not status:
-                await _problem(Unavailable("the service is being stopped", 1))(scope, receive, send_with_headers)
+            if not answer.status:
+                stopped = Unavailable("the service is being stopped", 1)
+                await problem_response(stopped, scope)(scope, receive, answer.send)
             raise
         except Exception as error:
-            if not status:
-                await _problem(unexpected())(scope, receive, send_with_headers)
+            if not answer.status:
+                await problem_response(unexpected(), scope)(scope, receive, answer.send)
             elif not _is_told_by_returning(error, scope):
                 raise
         finally:
             route = getattr(scope.get("route"), "path", "unmatched")
             total_ms = (time.monotonic() - begun) * 1000
             # A stream's status was sent before its client left.
-            shown = ClientDisconnected.status if trace.left else status
-            logs.log_request(trace, method=scope["method"], route=route, status=shown, total_ms=total_ms)
+            shown = ClientDisconnected.status if trace.left else answer.status
+            logs.log_request(trace, method=method, route=route, status=shown, total_ms=total_ms)
+
+
+class _Answer:
+    """What is sent for one request; `status` is 0 until it has begun."""
+
+    def __init__(self, trace: logs.Trace, is_head: bool, send: Send) -> None:
+        self.status = 0
+        self._trace = trace
+        self._is_head = is_head
+        self._send = send
+
+    async def send(self, message: Message) -> None:
+        if message["type"] == "http.response.start":
+            self.status = message["status"]
+            headers = MutableHeaders(scope=message)
+            headers["X-Request-ID"] = self._trace.request_id
+            if self._trace.phases:
+                headers["Server-Timing"] = self._trace.server_timing()
+        elif self._is_head:
+            message = {**message, "body": b""}
+        await self._send(message)
+
+
+def _plain(scope: Scope) -> Scope:
+    path = scope["path"].rstrip("/") or "/"
+    plain = {**scope, "path": path, "method": "GET" if scope["method"] == "HEAD" else scope["method"]}
+    if path != scope["path"] and scope.get("raw_path") is not None:
+        plain["raw_path"] = scope["raw_path"].rstrip(b"/") or b"/"
+    return plain
 
 
 def _is_told_by_returning(error: Exception, scope: Scope) -> bool:
@@ -225,103 +232,19 @@ def _is_told_by_returning(error: Exception, scope: Scope) -> bool:
     return "aws.context" not in scope
 
 
-class BodyLimit:
-    """Reads the body up to `max_body_bytes` and hands it on whole; over that the answer is 413, while it arrives."""
-
-    def __init__(self, app: ASGIApp) -> None:
-        self.app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
-            await self.app(scope, receive, send)
-            return
-        limit = get_settings().max_body_bytes
-        declared = Headers(scope=scope).get("content-length", "0")
-        too_large = declared.isdecimal() and int(declared) > limit
-        body = bytearray()
-        more = True
-        while more and not too_large:
-            message = await receive()
-            if message["type"] == "http.disconnect":
-                return
-            body += message.get("body", b"")
-            more = message.get("more_body", False)
-            too_large = len(body) > limit
-        if too_large:
-            await _refuse_body(PayloadTooLarge(f"body: may be at most {limit} bytes"), more, receive, send)
-            return
-
-        replayed = False
-
-        async def replay() -> Message:
-            nonlocal replayed
-            if replayed:
-                return await receive()
-            replayed = True
-            return {"type": "http.request", "body": bytes(body), "more_body": False}
-
-        await self.app(scope, replay, send)
-
-
-async def _refuse_body(error: PayloadTooLarge, more: bool, receive: Receive, send: Send) -> None:
-    response = _problem(error, {"Connection": "close"})
-    await send({"type": "http.response.start", "status": error.status, "headers": response.raw_headers})
-    await send({"type": "http.response.body", "body": response.body, "more_body": True})
-    if more:
-        await _discard(receive)
-    await send({"type": "http.response.body", "body": b""})
-
-
-async def _discard(receive: Receive) -> None:
-    left = LINGER_BYTES
-    try:
-        async with asyncio.timeout(LINGER_SECONDS):
-            while left > 0:
-                message = await receive()
-                if not message.get("more_body", False):
-                    return
-                left -= len(message["body"])
-    except TimeoutError:
-        return
-
-
-def _problem(
-    error: FactoryError, headers: dict[str, str] | None = None, dialect: type[ForeignRoute] | None = None
-) -> Response:
-    problem = error.problem(logs.trace().request_id)
-    if dialect is not None:
-        problem |= dialect.problem_members(error)
-    # ASCII only: a field's name may hold what UTF-8 cannot carry, such as half a surrogate pair.
-    body = json.dumps(problem, ensure_ascii=True)
-    return Response(body, error.status, {**error.headers, **(headers or {})}, PROBLEM_JSON)
-
-
-def _dialect(request: Request) -> type[ForeignRoute] | None:
-    route = request.scope.get("route")
-    return type(route) if isinstance(route, ForeignRoute) else None
-
-
 async def _on_factory_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, FactoryError)
-    return _problem(error, dialect=_dialect(request))
+    return problem_response(error, request.scope)
 
 
-async def _on_http_exception(_: Request, error: Exception) -> Response:
-    """404, 405 and whatever else the framework raises by itself."""
+async def _on_http_exception(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
-    problem = {
-        "type": "about:blank",
-        "title": error.detail,
-        "status": error.status_code,
-        "detail": error.detail,
-        "instance": logs.trace().request_id,
-    }
-    return Response(json.dumps(problem), error.status_code, error.headers, PROBLEM_JSON)
+    return http_problem_response(error, request.scope)
 
 
 async def _on_validation_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)
-    return _problem(_invalid(request, error), dialect=_dialect(request))
+    return problem_response(_invalid(request, error), request.scope)
 
 
 def _invalid(request: Request, error: RequestValidationError) -> FactoryError:
@@ -331,7 +254,11 @@ def _invalid(request: Request, error: RequestValidationError) -> FactoryError:
     media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if first["loc"] == ("body",) and media_type != "application/json":
         return UnsupportedMediaType("body: send JSON with the header Content-Type: application/json")
-    return InvalidInput([_field_error(item) for item in error.errors()])
+    found = error.errors()
+    named = [_field_error(item) for item in found[:MOST_FIELD_ERRORS]]
+    if len(found) > len(named):
+        named.append(FieldError("body", f"{len(found) - len(named)} more errors of this kind"))
+    return InvalidInput(named)
 
 
 def _field_error(item: dict[str, Any]) -> FieldError:

@@ -13,11 +13,12 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Any, Generic, Literal, TypeVar
 
 from common.errors import ModelLoadFailed, ModelNotReady
+from common.text import without_folders
 
 logger = logging.getLogger(__name__)
 
@@ -108,7 +109,8 @@ class LazyModel(Generic[T]):
     def _run(self, future: "Future[T]") -> None:
         def report(status: ModelStatus) -> None:
             if self._future is future:
-                self._status = status
+                # The log says where; callers are only told what.
+                self._status = replace(status, detail=without_folders(status.detail))
 
         try:
             model = self._load(report)

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 access = logging.getLogger("factory.access")
+logger = logging.getLogger(__name__)
 
 
 @dataclass

@@ -169,7 +169,16 @@ class Settings(BaseSettings):
     port: int = Field(7860, ge=0, le=65535, description="port to listen on; 0 picks a free one")
     log_style: Literal["auto", "text", "json"] = Field("auto", description="auto: text on a terminal, else JSON")
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", description="least severe level to log")
-    max_body_bytes: int = Field(524_288, ge=1024, description="a larger request body is answered 413")
+    max_body_bytes: int = Field(
+        2_621_440,
+        ge=1024,
+        description="a larger request body is answered 413; 200,000 characters may be escaped as 2.4 MB",
+    )
+    max_bodies_bytes: int = Field(
+        134_217_728,
+        ge=65_536,
+        description="large bodies (over 64 kB) of all requests under way together; over that: 503",
+    )
     warm_up: bool = Field(True, description="load the models at start instead of on the first request")
     model_wait_seconds: float = Field(
         30.0, ge=0, description="how long a request waits for a loading model before it is answered 503"

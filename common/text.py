@@ -1,4 +1,9 @@
-"""Checks on text that every function's schema shares. Each raises ValueError with a sentence for the caller."""
+"""Texts of callers, checked; texts for callers, cleaned. A check raises ValueError with a sentence for the caller."""
+
+import re
+
+# An absolute path's folders: a slash with neither a word nor an address in front of it, and all up to the last slash.
+_FOLDERS = re.compile(r"(?<![\w/:.])/(?:[^/\n'\":]++(?<!\s)/)*+(?=[^\s/])")
 
 
 def not_blank(text: str) -> str:
@@ -12,3 +17,8 @@ def without_nul(text: str) -> str:
     if "\0" in text:
         raise ValueError("must not contain NUL characters")
     return text
+
+
+def without_folders(text: str) -> str:
+    """`text` with the names of files in place of their absolute paths: where they lie is the operator's business."""
+    return _FOLDERS.sub("", text)

@@ -9,11 +9,12 @@ from fastapi import APIRouter, Query, Request
 from fastapi.responses import Response, StreamingResponse
 
 from common.admission import Admission, Limits
-from common.app import ForeignRoute, cancelled_on_disconnect, create_app, create_handler
+from common.app import cancelled_on_disconnect, create_app, create_handler
 from common.breaker import Breaker, Tolerance
 from common.errors import FactoryError, FieldError, InvalidInput
 from common.logs import trace
 from common.patience import deadline
+from common.problems import foreign_errors
 from common.settings import get_settings
 from functions.audio import espeak
 from functions.audio.catalogue import catalogue, closest
@@ -63,17 +64,15 @@ def _tolerance() -> Tolerance:
     return Tolerance(settings.breaker_failures, settings.breaker_seconds)
 
 
-class OpenAIRoute(ForeignRoute):
+def _openai_members(error: FactoryError) -> dict[str, Any]:
     """OpenAI's SDK shows its user `error.message` of a body, and nothing else."""
-
-    @staticmethod
-    def problem_members(error: FactoryError) -> dict[str, Any]:
-        field = error.errors[0].field if isinstance(error, InvalidInput) else None
-        return {"error": {"message": error.detail, "type": error.slug, "param": field, "code": error.slug}}
+    field = error.errors[0].field if isinstance(error, InvalidInput) else None
+    return {"error": {"message": error.detail, "type": error.slug, "param": field, "code": error.slug}}
 
 
 router = APIRouter(tags=["audio"])
-openai = APIRouter(tags=["audio"], route_class=OpenAIRoute)
+openai = APIRouter(tags=["audio"])
+foreign_errors("/v1/", _openai_members)
 admission = Admission("audio", _limits)
 breaker = Breaker("speech cloud", _tolerance)
 studio = Studio(admission)

@@ -9,9 +9,10 @@ from fastapi import APIRouter, Request
 from pydantic import TypeAdapter, ValidationError
 
 from common.admission import Admission, Limits
-from common.app import cancelled_on_disconnect, create_app, create_handler, unexpected
+from common.app import cancelled_on_disconnect, create_app, create_handler
 from common.errors import FactoryError, FieldError, InvalidInput
 from common.logs import trace
+from common.problems import unexpected
 from common.repeats import Flights, Kept, request_key
 from common.settings import get_settings
 from functions.extract import service

@@ -26,6 +26,9 @@ class HealthResponse(BaseModel):
     )
     models_loaded: bool = Field(description="every model of this process is ready")
     uptime_seconds: int
+    loop_lag_ms: float | None = Field(
+        description="the longest that the event loop kept anybody waiting within the last minute; null on AWS Lambda"
+    )
     llama_loaded: bool
     gliner_loaded: bool
     models: dict[str, ModelHealth] = Field(description="each model that this process knows of, by name")

@@ -11,7 +11,9 @@ from functions.health.schemas import HealthResponse, ModelHealth, UpstreamHealth
 STARTED_AT = time.monotonic()
 
 
-def report(models: Mapping[str, LazyModel[Any]], breakers: Mapping[str, Breaker]) -> HealthResponse:
+def report(
+    models: Mapping[str, LazyModel[Any]], breakers: Mapping[str, Breaker], loop_lag_ms: float | None
+) -> HealthResponse:
     statuses = {name: model.status for name, model in models.items()}
     ready = {name for name, status in statuses.items() if status.state == "ready"}
     upstreams = {name: breaker.status for name, breaker in breakers.items()}
@@ -21,6 +23,7 @@ def report(models: Mapping[str, LazyModel[Any]], breakers: Mapping[str, Breaker]
         status="degraded" if failed else "healthy",
         models_loaded=bool(statuses) and len(ready) == len(statuses),
         uptime_seconds=int(time.monotonic() - STARTED_AT),
+        loop_lag_ms=loop_lag_ms,
         llama_loaded="llama" in ready,
         gliner_loaded="gliner" in ready,
         models={

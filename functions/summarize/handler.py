@@ -10,10 +10,11 @@ from fastapi import APIRouter, Request, Response
 from fastapi.responses import StreamingResponse
 from starlette.types import Receive
 
-from common.app import cancelled_on_disconnect, create_app, create_handler, unexpected
+from common.app import cancelled_on_disconnect, create_app, create_handler
 from common.errors import ClientDisconnected, FactoryError
 from common.logs import trace
 from common.patience import deadline, preferred_wait
+from common.problems import unexpected
 from common.settings import get_settings
 from functions.summarize import service
 from functions.summarize.answers import Answers

@@ -1,0 +1,173 @@
+"""Request bodies: read within bounds, and looked at before they are parsed, for parsing holds up the event loop."""
+
+import asyncio
+import re
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from starlette.datastructures import Headers
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from common.callers import flow
+from common.errors import FactoryError, FieldError, InvalidInput, PayloadTooLarge, QueueFull, UnsupportedMediaType
+from common.problems import problem_response
+from common.settings import get_settings
+
+# After a body over the limit, this much more of it is read and thrown away, so that a client which sends before it
+# reads sees the 413 and not a reset connection.
+LINGER_BYTES = 4 * 1024 * 1024
+LINGER_SECONDS = 2.0
+# A smaller body needs no place among the large ones.
+SMALL_BYTES = 64 * 1024
+# A smaller body is parsed within some 10 ms, whatever it holds.
+QUICKLY_PARSED_BYTES = 128 * 1024
+# What a larger one may hold: far more than 64 texts, 50 labels and all fields, and parsed in no time.
+MOST_STRINGS = 1024
+MOST_BYTES_BESIDE_STRINGS = 16 * 1024
+LARGE_BODY_RETRY_SECONDS = 2.0
+
+# Possessive: nothing is tried twice, so the time is linear in the body.
+_STRING = re.compile(rb'([^"]*+)"(?:[^"\\]++|\\.)*+"?', re.DOTALL)
+
+
+class BodyLimit:
+    """Reads a body up to `max_body_bytes` and hands it on whole; over that the answer is 413, while it arrives.
+
+    All large bodies together, from the first byte to the end of their request, take `max_bodies_bytes` at most. Nobody
+    may have more of that than is left free.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+        self._held = _Held()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        more = True
+
+        async def counted() -> Message:
+            nonlocal more
+            message = await receive()
+            more = message.get("more_body", False)
+            return message
+
+        with self._held.share() as share:
+            try:
+                body = await _read(Headers(scope=scope), counted, share)
+            except FactoryError as error:
+                await _refuse(error, scope, more, receive, send)
+                return
+            if body is None:
+                return
+            await self.app(scope, _replayed(body, receive), send)
+
+
+class _Held:
+    """How many bytes of large bodies are held, in all and by caller."""
+
+    def __init__(self) -> None:
+        self._by_caller: Counter[str] = Counter()
+
+    @contextmanager
+    def share(self) -> Iterator["_Share"]:
+        """The share of one request, given back at its end."""
+        share = _Share(self._by_caller, flow().caller)
+        try:
+            yield share
+        finally:
+            share.grow_to(0)
+
+
+class _Share:
+    def __init__(self, by_caller: Counter[str], caller: str) -> None:
+        self._by_caller = by_caller
+        self._caller = caller
+        self._counted = 0
+
+    def grow_to(self, size: int) -> None:
+        """The body has `size` bytes now. Raises QueueFull when that is more than this caller may have."""
+        size = size if size > SMALL_BYTES else 0
+        if size > self._counted:
+            free = get_settings().max_bodies_bytes - self._by_caller.total()
+            if self._by_caller[self._caller] + size - self._counted > free:
+                raise QueueFull("too many large bodies are there already", LARGE_BODY_RETRY_SECONDS)
+        self._by_caller[self._caller] += size - self._counted
+        self._counted = size
+        if not self._by_caller[self._caller]:
+            del self._by_caller[self._caller]
+
+
+async def _read(headers: Headers, receive: Receive, share: _Share) -> bytes | None:
+    """The body; None when the client went away within it. Raises FactoryError for one that is refused."""
+    limit = get_settings().max_body_bytes
+    declared = headers.get("content-length", "0")
+    too_large = PayloadTooLarge(f"body: may be at most {limit} bytes")
+    if declared.isdecimal() and int(declared[:20]) > limit:
+        raise too_large
+    if (encoding := headers.get("content-encoding", "identity").strip().lower()) not in ("identity", ""):
+        raise UnsupportedMediaType(f"body: Content-Encoding {encoding[:40]!r} is not read; send the JSON as it is")
+    body = bytearray()
+    more = True
+    while more:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            return None
+        body += message.get("body", b"")
+        more = message.get("more_body", False)
+        if len(body) > limit:
+            raise too_large
+        share.grow_to(len(body))
+    _check_structure(body)
+    return bytes(body)
+
+
+def _check_structure(body: bytearray) -> None:
+    """Raises InvalidInput for a large body that holds more than a few long strings: parsing it would take too long."""
+    if len(body) <= QUICKLY_PARSED_BYTES:
+        return
+    at = strings = beside = 0
+    while at < len(body):
+        found = _STRING.match(body, at)
+        beside += len(body) - at if found is None else len(found[1])
+        at = len(body) if found is None else found.end()
+        strings += 1
+        if strings > MOST_STRINGS or beside > MOST_BYTES_BESIDE_STRINGS:
+            detail = f"holds more than {MOST_STRINGS} strings, or {MOST_BYTES_BESIDE_STRINGS} bytes beside its strings"
+            raise InvalidInput([FieldError("body", detail)])
+
+
+def _replayed(body: bytes, receive: Receive) -> Receive:
+    """A `receive` that gives the body once, and then what the server has to say."""
+    held = [body]
+
+    async def replay() -> Message:
+        if held:
+            return {"type": "http.request", "body": held.pop(), "more_body": False}
+        return await receive()
+
+    return replay
+
+
+async def _refuse(error: FactoryError, scope: Scope, more: bool, receive: Receive, send: Send) -> None:
+    response = problem_response(error, scope, {"Connection": "close"} if more else None)
+    await send({"type": "http.response.start", "status": error.status, "headers": response.raw_headers})
+    await send({"type": "http.response.body", "body": response.body, "more_body": True})
+    if more:
+        await _discard(receive)
+    await send({"type": "http.response.body", "body": b""})
+
+
+async def _discard(receive: Receive) -> None:
+    left = LINGER_BYTES
+    try:
+        async with asyncio.timeout(LINGER_SECONDS):
+            while left > 0:
+                message = await receive()
+                if not message.get("more_body", False):
+                    return
+                left -= len(message["body"])
+    except TimeoutError:
+        return
