@@ -1,10 +1,12 @@
 import asyncio
+import time
 from contextlib import AsyncExitStack
 from math import inf
 
 import pytest
 
 from common.admission import Admission, Limits
+from common.callers import begin_flow
 from common.errors import QueueFull
 
 
@@ -63,5 +65,75 @@ def test_a_cancelled_wait_leaves_no_hole_in_the_queue() -> None:
         await asyncio.gather(*waits, return_exceptions=True)
         queue._leave()
         assert (queue._active, len(queue._waiting)) == (0, 0)
+
+    asyncio.run(scenario())
+
+
+async def wait_as(queue: Admission, caller: str, served: list[str], until: float = inf) -> None:
+    begin_flow(caller)
+    async with queue.slot(1.0, until):
+        served.append(caller)
+        await asyncio.sleep(0)
+
+
+def test_a_newcomer_goes_ahead_of_all_but_one_that_another_caller_has_waiting() -> None:
+    async def scenario() -> list[str]:
+        queue, served = admission(1, 10), list[str]()
+        async with asyncio.TaskGroup() as group, queue.slot():
+            for _ in range(8):
+                group.create_task(wait_as(queue, "flooder", served))
+            await until_waiting(queue, 8)
+            group.create_task(wait_as(queue, "honest", served))
+            await until_waiting(queue, 9)
+        return served
+
+    assert "honest" in asyncio.run(scenario())[:3]
+
+
+def test_who_has_no_place_gets_one_however_many_another_caller_has() -> None:
+    async def scenario() -> None:
+        queue = admission(1, 4)
+        async with queue.slot(), asyncio.TaskGroup() as group:
+            waits = [group.create_task(wait_as(queue, "flooder", [])) for _ in range(4)]
+            await until_waiting(queue, 4)
+            with pytest.raises(QueueFull, match="4 of this caller wait"):
+                await wait_as(queue, "flooder", [])
+            waits += [group.create_task(wait_as(queue, f"honest {number}", [])) for number in range(3)]
+            await until_waiting(queue, 7)
+            for wait in waits:
+                wait.cancel()
+
+    asyncio.run(scenario())
+
+
+def test_the_wait_ends_when_the_caller_would_wait_no_longer() -> None:
+    async def scenario() -> None:
+        queue = admission(1, 4)
+        async with queue.slot():
+            with pytest.raises(QueueFull) as error:
+                await wait_as(queue, "honest", [], until=time.monotonic() + 0.05)
+            assert error.value.retry_after >= 1
+            assert len(queue._waiting) == 0
+        async with queue.slot():
+            pass
+
+    asyncio.run(scenario())
+
+
+def test_who_would_wait_far_too_long_is_told_at_once_and_when_to_come_back() -> None:
+    async def scenario() -> None:
+        queue = admission(1, 10)
+        queue._seconds_per_cost = 10.0
+        async with queue.slot(), asyncio.TaskGroup() as group:
+            waits = [group.create_task(wait_as(queue, "early", [])) for _ in range(3)]
+            await until_waiting(queue, 3)
+            begin_flow("early")
+            with pytest.raises(QueueFull, match="longer than the request may wait") as error:
+                async with queue.slot(1.0, time.monotonic() + 5):
+                    pass
+            # Three are ahead, and one of those at work has to end.
+            assert error.value.retry_after == 40
+            for wait in waits:
+                wait.cancel()
 
     asyncio.run(scenario())
