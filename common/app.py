@@ -210,6 +210,8 @@ class _Answer:
 
 
 def _plain(scope: Scope) -> Scope:
+    if scope["method"] != "HEAD" and not (scope["path"].endswith("/") and scope["path"] != "/"):
+        return scope
     path = scope["path"].rstrip("/") or "/"
     plain = {**scope, "path": path, "method": "GET" if scope["method"] == "HEAD" else scope["method"]}
     if path != scope["path"] and scope.get("raw_path") is not None:

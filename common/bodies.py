@@ -3,8 +3,6 @@
 import asyncio
 import re
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -40,7 +38,8 @@ class BodyLimit:
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
-        self._held = _Held()
+        # Bytes of large bodies that are held, by caller.
+        self._by_caller: Counter[str] = Counter()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -54,46 +53,41 @@ class BodyLimit:
             more = message.get("more_body", False)
             return message
 
-        with self._held.share() as share:
-            try:
-                body = await _read(Headers(scope=scope), counted, share)
-            except FactoryError as error:
-                await _refuse(error, scope, more, receive, send)
-                return
-            if body is None:
-                return
-            await self.app(scope, _replayed(body, receive), send)
-
-
-class _Held:
-    """How many bytes of large bodies are held, in all and by caller."""
-
-    def __init__(self) -> None:
-        self._by_caller: Counter[str] = Counter()
-
-    @contextmanager
-    def share(self) -> Iterator["_Share"]:
-        """The share of one request, given back at its end."""
         share = _Share(self._by_caller, flow().caller)
         try:
-            yield share
+            body = await _read(Headers(scope=scope), counted, share)
+            if body is not None:
+                await self.app(scope, _replayed(body, receive), send)
+        except _Refused as refused:
+            await _refuse(refused.error, scope, more, receive, send)
         finally:
             share.grow_to(0)
 
 
+class _Refused(Exception):
+    """A body that is not handed on, with what its sender is told."""
+
+    def __init__(self, error: FactoryError) -> None:
+        self.error = error
+
+
 class _Share:
+    """What one request holds of the room for large bodies; `by_caller` has the bytes of all."""
+
     def __init__(self, by_caller: Counter[str], caller: str) -> None:
         self._by_caller = by_caller
         self._caller = caller
         self._counted = 0
 
     def grow_to(self, size: int) -> None:
-        """The body has `size` bytes now. Raises QueueFull when that is more than this caller may have."""
+        """The body has `size` bytes now. Refused when that is more than this caller may have."""
         size = size if size > SMALL_BYTES else 0
+        if size == self._counted:
+            return
         if size > self._counted:
             free = get_settings().max_bodies_bytes - self._by_caller.total()
             if self._by_caller[self._caller] + size - self._counted > free:
-                raise QueueFull("too many large bodies are there already", LARGE_BODY_RETRY_SECONDS)
+                raise _Refused(QueueFull("too many large bodies are there already", LARGE_BODY_RETRY_SECONDS))
         self._by_caller[self._caller] += size - self._counted
         self._counted = size
         if not self._by_caller[self._caller]:
@@ -101,14 +95,15 @@ class _Share:
 
 
 async def _read(headers: Headers, receive: Receive, share: _Share) -> bytes | None:
-    """The body; None when the client went away within it. Raises FactoryError for one that is refused."""
+    """The body; None when the client went away within it."""
     limit = get_settings().max_body_bytes
     declared = headers.get("content-length", "0")
-    too_large = PayloadTooLarge(f"body: may be at most {limit} bytes")
+    too_large = _Refused(PayloadTooLarge(f"body: may be at most {limit} bytes"))
     if declared.isdecimal() and int(declared[:20]) > limit:
         raise too_large
     if (encoding := headers.get("content-encoding", "identity").strip().lower()) not in ("identity", ""):
-        raise UnsupportedMediaType(f"body: Content-Encoding {encoding[:40]!r} is not read; send the JSON as it is")
+        detail = f"body: Content-Encoding {encoding[:40]!r} is not read; send the JSON as it is"
+        raise _Refused(UnsupportedMediaType(detail))
     body = bytearray()
     more = True
     while more:
@@ -125,7 +120,7 @@ async def _read(headers: Headers, receive: Receive, share: _Share) -> bytes | No
 
 
 def _check_structure(body: bytearray) -> None:
-    """Raises InvalidInput for a large body that holds more than a few long strings: parsing it would take too long."""
+    """Refuses a large body that holds more than a few long strings: parsing it would take too long."""
     if len(body) <= QUICKLY_PARSED_BYTES:
         return
     at = strings = beside = 0
@@ -136,7 +131,7 @@ def _check_structure(body: bytearray) -> None:
         strings += 1
         if strings > MOST_STRINGS or beside > MOST_BYTES_BESIDE_STRINGS:
             detail = f"holds more than {MOST_STRINGS} strings, or {MOST_BYTES_BESIDE_STRINGS} bytes beside its strings"
-            raise InvalidInput([FieldError("body", detail)])
+            raise _Refused(InvalidInput([FieldError("body", detail)]))
 
 
 def _replayed(body: bytes, receive: Receive) -> Receive:

@@ -4,6 +4,7 @@ import ipaddress
 import itertools
 from contextvars import ContextVar
 from dataclasses import dataclass
+from functools import lru_cache
 
 from starlette.types import Scope
 
@@ -40,11 +41,15 @@ def begin_flow(caller: str) -> Flow:
 
 def caller_of(scope: Scope) -> str:
     """The caller of a request: its address, of IPv6 the network. A unix socket or an odd test has the caller ""."""
-    host = (scope.get("client") or ("", 0))[0] or ""
+    return _network((scope.get("client") or ("", 0))[0] or "")
+
+
+@lru_cache(maxsize=4096)
+def _network(host: str) -> str:
     try:
         address = ipaddress.ip_address(host.partition("%")[0])
     except ValueError:
-        return str(host)
+        return host
     if isinstance(address, ipaddress.IPv4Address):
         return str(address)
     if address.ipv4_mapped:
