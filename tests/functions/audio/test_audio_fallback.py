@@ -6,9 +6,8 @@ import math
 import httpx
 import pytest
 
-from functions.audio import espeak
 from functions.audio.catalogue import catalogue
-from functions.audio.espeak import EspeakSpeech, Manner, manner
+from functions.audio.espeak import EspeakSpeech, Manner, manner, speakers
 from functions.audio.handler import studio
 from functions.audio.schemas import AudioRequest
 from tests.conftest import problem
@@ -122,11 +121,11 @@ def test_when_espeak_ng_is_absent_too_the_answer_is_a_502(
     import espeakng_loader
 
     monkeypatch.setattr(espeakng_loader, "get_library_path", lambda: "/nowhere/libespeak-ng.so")
-    espeak._library.cache_clear()
+    speakers.end()
     cloud.fault = Fault.SERVER_ERROR
     response = client.post("/audio", json={"text": TEXT})
     monkeypatch.undo()
-    espeak._library.cache_clear()
+    speakers.end()
     assert problem(response)["status"] == 502
 
 

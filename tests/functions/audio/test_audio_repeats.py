@@ -153,9 +153,9 @@ def test_a_stand_in_is_kept_while_the_cloud_is_away_and_forgotten_when_it_is_bac
     spoken: list[str] = []
     say_part = espeak._Speaker.say
 
-    def counted(self: espeak._Speaker, text: str, last: bool) -> None:
+    def counted(self: espeak._Speaker, text: str, last: bool, cancelled: threading.Event) -> None:
         spoken.append(text)
-        say_part(self, text, last)
+        say_part(self, text, last, cancelled)
 
     monkeypatch.setattr(espeak._Speaker, "say", counted)
     set_audio(breaker_failures=1, breaker_seconds=0.2)
