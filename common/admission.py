@@ -2,8 +2,9 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from math import inf
 
@@ -28,6 +29,42 @@ class Limits:
 
     concurrency: int
     max_waiting: int
+
+
+class Places:
+    """How many requests a function takes in at the same time, where all of them are at work at once.
+
+    Nobody may have more places than are left free, so one caller alone may have half of them.
+    """
+
+    def __init__(self, name: str, most_of_one: Callable[[], int]) -> None:
+        """`most_of_one` is called on use: the places that one caller may have, if nobody else has any."""
+        self._name = name
+        self._most_of_one = most_of_one
+        self._held: Counter[str] = Counter()
+        self._held_seconds = 1.0
+
+    @contextmanager
+    def hold(self) -> Iterator[None]:
+        """A place for the request at hand. Raises QueueFull."""
+        caller = flow().caller
+        own, everyone = self._held[caller], self._held.total()
+        if own >= CALLERS_SHARE * self._most_of_one() - everyone:
+            detail = f"{self._name}: {everyone} requests are there already, {own} of them of this caller"
+            raise QueueFull(detail, self.retry_after())
+        self._held[caller] += 1
+        begun = time.monotonic()
+        try:
+            yield
+        finally:
+            self._held_seconds += SMOOTHING * (time.monotonic() - begun - self._held_seconds)
+            self._held[caller] -= 1
+            if not self._held[caller]:
+                del self._held[caller]
+
+    def retry_after(self) -> float:
+        """Seconds until a place is given back, from how long they were held lately."""
+        return self._held_seconds / max(1, self._held.total())
 
 
 @dataclass(frozen=True, eq=False)

@@ -119,6 +119,10 @@ class FairQueue(Generic[T]):
             passed.append(entry)
         return None
 
+    def take(self, item: T, flow: Flow) -> None:
+        """Serve an item that waits although it may not be next: because it costs less together with the one that is."""
+        self._serve(self._callers[flow.caller].waiting[item])
+
     def order(self) -> list[T]:
         """All items, in the order in which they would be served if nobody came."""
         return [entry.item for entry in self._ordered()]

@@ -96,10 +96,9 @@ def _run(loaded: Any, texts: Sequence[str]) -> None:
 
     async def all_of() -> None:
         batches = Batches()
-        asked = object()
 
         def find(pieces: Any) -> Any:
-            return batches.spans(loaded, pieces, asked, lambda: None)
+            return batches.spans(loaded, pieces, lambda: None)
 
         await asyncio.gather(*(service.extract(one, Options(), loaded, find) for one in texts))
 

@@ -5,6 +5,7 @@
 
 import argparse
 import asyncio
+import json
 import os
 import sys
 from collections.abc import Sequence
@@ -37,7 +38,6 @@ def main() -> None:
     from functions.extract import engine, service
     from functions.extract.feeds import feeds
     from functions.extract.schemas import Options
-    from functions.extract.windows import split_words
 
     loaded = engine.load(lambda _: None)
     gliner = GLiNER.from_pretrained(str(options.model), local_files_only=True)
@@ -50,16 +50,16 @@ def main() -> None:
     for _ in range(options.texts):
         sample = text(random, random.randint(1, 380))
         labels = [word.capitalize() for word in random.sample(words(), random.randint(1, 8))]
-        (piece,) = loaded.pieces(split_words(sample), labels, THRESHOLD)
+        piece = loaded.read(sample, loaded.prompt(labels), labels, THRESHOLD).take()
         inputs = feeds([piece.text], loaded._config.max_width, 0)
         ours = loaded._session.run(["logits"], inputs)[0][0]
         theirs = logits(gliner, sample, labels)
         within = inputs["span_mask"].reshape(ours.shape[:2])
         worst = max(worst, float(np.abs(ours - theirs)[within].max()))
         wish = Options(labels=labels, threshold=THRESHOLD, flat_ner=random.random() < 0.5)
-        entities = asyncio.run(service.extract(sample, wish, loaded, find)).entities
+        entities = json.loads(b"[" + asyncio.run(service.extract(sample, wish, loaded, find)).entities + b"]")
         expected = gliner.predict_entities(sample, labels, threshold=THRESHOLD, flat_ner=wish.flat_ner)
-        left = {(entity.start, entity.end, entity.label) for entity in entities}
+        left = {(entity["start"], entity["end"], entity["label"]) for entity in entities}
         right = {(entity["start"], entity["end"], entity["label"]) for entity in expected}
         found += len(right)
         different += len(left ^ right)

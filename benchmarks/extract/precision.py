@@ -37,8 +37,9 @@ def scores(precision: str) -> dict[Key, float]:
     for number, line in enumerate(SENTENCES.read_text(encoding="utf-8").splitlines()):
         sentence = json.loads(line)
         options = Options(labels=sentence["labels"], threshold=LOW)
-        for entity in asyncio.run(service.extract(sentence["text"], options, loaded, find)).entities:
-            found[number, entity.start, entity.end, entity.label] = entity.score
+        extraction = asyncio.run(service.extract(sentence["text"], options, loaded, find))
+        for entity in json.loads(b"[" + extraction.entities + b"]"):
+            found[number, entity["start"], entity["end"], entity["label"]] = entity["score"]
     return found
 
 

@@ -1,109 +1,138 @@
-"""Windows of all requests that wait, in batches: short ones of like length together, each requester in turn.
+"""Windows of all requests that wait, in batches: short ones of like length together, in fair order.
 
 On a CPU a batch saves the steps of the LSTM and the cost of starting each operation, which counts for short windows
-only; `ExtractSettings.batch_tokens` bounds it. A window that comes while nothing runs starts at once.
+only; `ExtractSettings.batch_tokens` bounds it. A window that comes while nothing runs starts at once. While a long
+window runs, short ones run beside it: they are done before it, and cost it little.
 """
 
 import asyncio
+import time
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from itertools import chain
 
+from common.callers import Flow, flow
+from common.fair import FairQueue
 from common.worker import Worker
 from functions.extract.decoding import Span
-from functions.extract.engine import GlinerEngine, Piece
+from functions.extract.engine import GlinerEngine
+from functions.extract.reader import Piece
 
 # A window joins a batch whose padding stays below this share of its tokens.
 MOST_PADDING = 0.15
+# What runs beside a long window has at most this share of its tokens.
+SHORT_SHARE = 0.25
+# Weight of the newest sample in the moving average of what a token takes.
+SMOOTHING = 0.1
 
 
 @dataclass(eq=False)
 class _Turn:
-    """The pieces of one text that are not worked on yet, and what is known of the others."""
+    """The pieces that one caller of `spans` has not had yet, and what is known of the others."""
 
     engine: GlinerEngine
+    flow: Flow
     waiting: deque[Piece]
     found: list[Span]
-    running: int
     done: asyncio.Future[None]
     started: Callable[[], None]
+
+    @property
+    def tokens(self) -> int:
+        return len(self.waiting[0].text.tokens)
 
 
 class Batches:
     """Belongs to one event loop."""
 
     def __init__(self) -> None:
-        self._worker = Worker("extract")
-        # By requester, in the order in which they are served next.
-        self._turns: dict[object, deque[_Turn]] = {}
-        self._task: asyncio.Task[None] | None = None
+        self._queue: FairQueue[_Turn] = FairQueue()
+        # The first is for every window, the second for short ones while the first is at a long one.
+        self._lanes = (Worker("extract"), Worker("extract-short"))
+        self._running: dict[Worker, int] = {}
+        self._seconds_per_token: float | None = None
 
-    async def spans(
-        self, engine: GlinerEngine, pieces: Sequence[Piece], requester: object, started: Callable[[], None]
-    ) -> list[Span]:
-        """What `engine` finds in all `pieces`; `started` is called when the first of them runs.
+    async def spans(self, engine: GlinerEngine, pieces: Sequence[Piece], started: Callable[[], None]) -> list[Span]:
+        """What `engine` finds in all `pieces`, one after the other; `started` is called when the first of them runs.
 
-        `requester` is whoever has one turn at a time, however many texts it brings. A cancelled caller's pieces leave
-        the queue; one that runs is finished for nobody.
+        They are worked on for the caller of the request at hand. A cancelled caller's pieces leave the queue; one that
+        runs is finished for nobody.
         """
-        turn = _Turn(engine, deque(pieces), [], 0, asyncio.get_running_loop().create_future(), started)
-        self._turns.setdefault(requester, deque()).append(turn)
-        if self._task is None or self._task.done():
-            self._task = asyncio.create_task(self._serve())
+        turn = _Turn(engine, flow(), deque(pieces), [], asyncio.get_running_loop().create_future(), started)
+        self._wait(turn)
         try:
             await turn.done
         finally:
+            self._queue.remove(turn, turn.flow)
             turn.waiting.clear()
         return turn.found
 
-    async def _serve(self) -> None:
-        while batch := self._next():
-            for turn, _ in batch:
-                turn.started()
-            try:
-                results = await self._run(batch)
-            except Exception as error:
-                for turn, _ in batch:
-                    turn.waiting.clear()
-                    if not turn.done.done():
-                        turn.done.set_exception(error)
-                continue
-            for (turn, _), spans in zip(batch, results, strict=True):
-                turn.found += spans
-                turn.running -= 1
-                if not turn.waiting and not turn.running and not turn.done.done():
-                    turn.done.set_result(None)
+    def seconds(self, tokens: int) -> float:
+        """About how long windows with so many tokens would take, waiting for others included; 0 while unknown."""
+        if self._seconds_per_token is None:
+            return 0.0
+        return (tokens + self._queue.ahead(flow(), tokens)) * self._seconds_per_token
 
-    async def _run(self, batch: Sequence[tuple[_Turn, Piece]]) -> list[list[Span]]:
-        engine, pieces = batch[0][0].engine, [piece for _, piece in batch]
-        return await self._worker.run(lambda _: engine.spans(pieces))
+    def _wait(self, turn: _Turn) -> None:
+        self._queue.push(turn, turn.flow, turn.tokens)
+        self._begin()
+
+    def _begin(self) -> None:
+        """Start what can run now."""
+        for lane in self._lanes:
+            if lane not in self._running and (batch := self._next()):
+                self._running[lane] = sum(len(piece.text.tokens) for _, piece in batch)
+                task = asyncio.create_task(self._run(lane, batch))
+                task.add_done_callback(lambda done: done.cancelled() or done.exception())
 
     def _next(self) -> list[tuple[_Turn, Piece]]:
-        """The first piece of the requester whose turn it is, and what may run beside it."""
-        self._drop_finished()
-        if not self._turns:
+        """The next piece in fair order that may run now, and what may run in one batch with it."""
+        most = SHORT_SHARE * max(self._running.values()) if self._running else None
+        first = self._queue.pop(lambda turn: most is None or turn.tokens <= most)
+        if first is None:
             return []
-        requester = next(iter(self._turns))
-        first = self._turns[requester][0]
-        batch = [(first, first.waiting.popleft())]
-        # To the end of the line.
-        self._turns[requester] = self._turns.pop(requester)
-        turns = chain.from_iterable(self._turns.values())
-        others = [turn for turn in turns if turn.waiting and turn.engine is first.engine]
-        lengths = [len(turn.waiting[0].text.tokens) for turn in others]
-        for index in companions(len(batch[0][1].text.tokens), lengths, first.engine.batch_tokens):
-            batch.append((others[index], others[index].waiting.popleft()))
-        for turn, _ in batch:
-            turn.running += 1
-        return batch
+        batch = [first]
+        if first.engine.batch_tokens:
+            others = [turn for turn in self._queue.order() if turn.engine is first.engine]
+            room = first.engine.batch_tokens if most is None else min(most, first.engine.batch_tokens)
+            chosen = companions(first.tokens, [turn.tokens for turn in others], int(room))
+            batch += [others[index] for index in chosen]
+        for turn in batch[1:]:
+            self._queue.take(turn, turn.flow)
+        return [(turn, turn.waiting.popleft()) for turn in batch]
 
-    def _drop_finished(self) -> None:
-        for requester, turns in list(self._turns.items()):
-            while turns and not turns[0].waiting:
-                turns.popleft()
-            if not turns:
-                del self._turns[requester]
+    async def _run(self, lane: Worker, batch: Sequence[tuple[_Turn, Piece]]) -> None:
+        for turn, _ in batch:
+            turn.started()
+        begun = time.monotonic()
+        engine, pieces = batch[0][0].engine, [piece for _, piece in batch]
+        try:
+            results = await lane.run(lambda _: engine.spans(pieces))
+        except Exception as error:
+            for turn, _ in batch:
+                if not turn.done.done():
+                    turn.done.set_exception(error)
+        else:
+            self._observe(self._running[lane], time.monotonic() - begun)
+            for (turn, _), spans in zip(batch, results, strict=True):
+                self._heard(turn, spans)
+        finally:
+            del self._running[lane]
+            self._begin()
+
+    def _heard(self, turn: _Turn, spans: list[Span]) -> None:
+        turn.found += spans
+        if turn.done.done():
+            return
+        if turn.waiting:
+            self._queue.push(turn, turn.flow, turn.tokens)
+        else:
+            turn.done.set_result(None)
+
+    def _observe(self, tokens: int, seconds: float) -> None:
+        sample = seconds / tokens
+        known = self._seconds_per_token or sample
+        self._seconds_per_token = known + SMOOTHING * (sample - known)
 
 
 def companions(first: int, others: Sequence[int], most_tokens: int) -> Iterable[int]:

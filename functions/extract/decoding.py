@@ -4,7 +4,6 @@ Source: the `gliner` package's span decoder. The best-scoring span wins; what it
 package compares every pair of spans; here each span is compared with its neighbours only: the answer is the same.
 """
 
-from collections import defaultdict
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
@@ -25,9 +24,18 @@ def decode(candidates: Iterable[Span], *, flat: bool, multi_label: bool) -> list
     flat: no two spans overlap; else one may lie inside another, but none may cross another.
     multi_label: the same span may stay with several labels.
     """
-    ranked = sorted(candidates, key=lambda span: -span.score)
-    accepts = _flat(multi_label) if flat else _nested(multi_label)
-    return sorted((span for span in ranked if accepts(span)), key=lambda span: span.first)
+    accepts = accepting(flat=flat, multi_label=multi_label)
+    return sorted((span for span in ranked(candidates) if accepts(span)), key=lambda span: span.first)
+
+
+def ranked(candidates: Iterable[Span]) -> list[Span]:
+    """The candidates in the order in which they are decided on."""
+    return sorted(candidates, key=lambda span: -span.score)
+
+
+def accepting(*, flat: bool, multi_label: bool) -> Callable[[Span], bool]:
+    """What decides on one span after the other, which come ranked: so that many can be decided on in parts."""
+    return _flat(multi_label) if flat else _nested(multi_label)
 
 
 def _flat(multi_label: bool) -> Callable[[Span], bool]:
@@ -45,25 +53,28 @@ def _flat(multi_label: bool) -> Callable[[Span], bool]:
 
 
 def _nested(multi_label: bool) -> Callable[[Span], bool]:
-    lasts: dict[int, set[int]] = defaultdict(set)
+    # By first word the lengths of accepted spans: bit k stands for a span of k + 1 words.
+    lengths: dict[int, int] = {}
     widest = 0
 
     def accepts(span: Span) -> bool:
         nonlocal widest
-        if not multi_label and span.last in lasts.get(span.first, ()):
+        width = span.last - span.first
+        own = lengths.get(span.first, 0)
+        if not multi_label and own >> width & 1:
             return False
+        # Begins before and ends within; begins within and ends behind.
         crosses_left = any(
-            span.first <= last < span.last
+            lengths.get(first, 0) >> (span.first - first) & ((1 << width) - 1)
             for first in range(span.first - widest, span.first)
-            for last in lasts.get(first, ())
         )
         crosses_right = any(
-            last > span.last for first in range(span.first + 1, span.last + 1) for last in lasts.get(first, ())
+            lengths.get(first, 0) >> (span.last - first + 1) for first in range(span.first + 1, span.last + 1)
         )
         if crosses_left or crosses_right:
             return False
-        lasts[span.first].add(span.last)
-        widest = max(widest, span.last - span.first)
+        lengths[span.first] = own | 1 << width
+        widest = max(widest, width)
         return True
 
     return accepts

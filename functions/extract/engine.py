@@ -12,17 +12,17 @@ from common.errors import ModelLoadFailed
 from common.lazy import LazyModel, ModelStatus, Report
 from common.settings import ExtractSettings, cpu_threads, get_settings
 from functions.extract.decoding import Span
-from functions.extract.windows import Window, Word, split_windows
+from functions.extract.reader import Piece, Prompt, Reader
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
     from tokenizers import Encoding, Tokenizer
 
-    from functions.extract.feeds import Text
-
-# Attention takes memory with the square of a window's tokens; 384 words of news are some 500 of them.
+# Attention takes memory with the square of a window's tokens, labels included; 384 words of news are some 500.
 MAX_WINDOW_TOKENS = 1024
+# Of one window. No setting lets a request have more.
+MOST_SPANS = 500_000
 # What this engine does as the `gliner` package does; a configuration that asks for anything else is refused.
 SUPPORTED = {
     "span_mode": "markerV0",
@@ -54,17 +54,6 @@ class GlinerConfig:
         return cls(raw["max_width"], raw["max_len"], *tokens, raw.get("class_token_index"))
 
 
-@dataclass(frozen=True, slots=True)
-class Piece:
-    """One window of a text, ready for the model; `text` begins with the prompt of the labels."""
-
-    window: Window
-    words: Sequence[str]
-    text: "Text"
-    labels: Sequence[str]
-    threshold: float
-
-
 class GlinerEngine:
     """One loaded model. Its methods may be called from several threads."""
 
@@ -86,32 +75,32 @@ class GlinerEngine:
         """A token of the prompt's own that `label` would smuggle in, if there is one."""
         return next((token for token in self._reserved if token in label), None)
 
-    def pieces(self, words: Sequence[Word], labels: Sequence[str], threshold: float) -> list[Piece]:
-        """The windows in which the model looks at the whole of `words`."""
-        from functions.extract.feeds import Text
+    def prompt(self, labels: Sequence[str]) -> Prompt:
+        """The tokens of `labels`; raises ValueError when one of them is read as a token that the model reserves."""
+        parts = [token for label in labels for token in (self._config.ent_token, label)] + [self._config.sep_token]
+        encoding: Encoding = self._tokenizer.encode(parts, is_pretokenized=True)
+        ids = encoding.ids
+        tokens = encoding.tokens
+        # Normalising can make such a token of other characters.
+        if (tokens.count(self._config.ent_token), tokens.count(self._config.sep_token)) != (len(labels), 1):
+            raise ValueError("must not contain what the model reads as a token of its own")
+        behind = 0
+        while behind < len(ids) and encoding.special_tokens_mask[-1 - behind]:
+            behind += 1
+        return Prompt(ids[: len(ids) - behind], ids[len(ids) - behind :])
 
-        before, after = self._prompt(labels)
-        encodings = self._tokenizer.encode_batch([word.text for word in words], add_special_tokens=False)
-        # A word of its own, as here, and a word among others have the same tokens: they are encoded one by one anyway.
-        tokens = [encoding.ids for encoding in encodings]
-        windows = split_windows(
-            words,
-            [max(1, len(ids)) for ids in tokens],
+    def read(self, text: str, prompt: Prompt, labels: Sequence[str], threshold: float) -> Reader:
+        """The windows in which the model looks at the whole of `text`."""
+        return Reader(
+            text,
+            self._tokenizer,
+            prompt,
+            labels,
+            threshold,
             max_words=self._config.max_len,
             max_tokens=MAX_WINDOW_TOKENS,
             overlap=self._overlap,
         )
-        pieces = []
-        for window in windows:
-            ids, first_tokens = [*before], [0] * len(before)
-            for number, word_tokens in enumerate(tokens[window.start : window.stop], 1):
-                ids += word_tokens
-                # A word that leaves no token (a lone zero-width space) shifts the number of no other.
-                first_tokens += [number, *[0] * (len(word_tokens) - 1)][: len(word_tokens)]
-            text = Text([*ids, *after], [*first_tokens, *[0] * len(after)], window.stop - window.start)
-            strings = [word.text for word in words[window.start : window.stop]]
-            pieces.append(Piece(window, strings, text, labels, threshold))
-        return pieces
 
     def spans(self, pieces: Sequence[Piece]) -> list[list[Span]]:
         """Of each piece every span that its window has to report and that scores over its threshold.
@@ -134,19 +123,12 @@ class GlinerEngine:
             reason = f"{self._config.ent_token!r} is token {index}, but {expected} for the model"
             raise ModelLoadFailed(f"the tokenizer in {path.parent} is another model's: {reason}")
         try:
-            self.spans(self.pieces([Word("word", 0, 4)], ["label"], 0.5))
+            labels = ["label"]
+            piece = self.read("word", self.prompt(labels), labels, 0.5).take()
+            assert piece is not None
+            self.spans([piece])
         except Exception as error:
             raise ModelLoadFailed(f"{path} does not answer: {error}") from error
-
-    def _prompt(self, labels: Sequence[str]) -> tuple[list[int], list[int]]:
-        """Tokens before the text's own, and those behind them."""
-        prompt = [token for label in labels for token in (self._config.ent_token, label)] + [self._config.sep_token]
-        encoding: Encoding = self._tokenizer.encode(prompt, is_pretokenized=True)
-        ids = encoding.ids
-        behind = 0
-        while behind < len(ids) and encoding.special_tokens_mask[-1 - behind]:
-            behind += 1
-        return ids[: len(ids) - behind], ids[len(ids) - behind :]
 
 
 def _spans(piece: Piece, logits: "NDArray[np.float32]") -> list[Span]:
@@ -160,7 +142,8 @@ def _spans(piece: Piece, logits: "NDArray[np.float32]") -> list[Span]:
     with np.errstate(over="ignore"):
         scores = 1 / (1 + np.exp(-own))
     spans = []
-    for offset, width, label in np.argwhere(scores > piece.threshold).tolist():
+    # One more than any request may have is enough to refuse it.
+    for offset, width, label in np.argwhere(scores > piece.threshold)[: MOST_SPANS + 1].tolist():
         first = window.core_start + offset
         if first - window.start + width < length:
             spans.append(Span(first, first + width, label, float(scores[offset, width, label])))

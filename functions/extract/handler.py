@@ -1,72 +1,76 @@
 """POST /extract."""
 
 import asyncio
+import json
 import time
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 
 from fastapi import APIRouter, Request
+from fastapi.responses import Response
 from pydantic import TypeAdapter, ValidationError
 
-from common.admission import Admission, Limits
+from common.admission import Places
 from common.app import cancelled_on_disconnect, create_app, create_handler
-from common.errors import FactoryError, FieldError, InvalidInput
+from common.errors import FactoryError, FieldError, InvalidInput, QueueFull
 from common.logs import trace
+from common.patience import deadline
 from common.problems import unexpected
 from common.repeats import Flights, Kept, request_key
 from common.settings import get_settings
-from functions.extract import service
+from functions.extract import bounds, service
 from functions.extract.batches import Batches
+from functions.extract.bounds import SURELY_FEW_CHARACTERS, Bounds
+from functions.extract.decoding import Span
 from functions.extract.engine import GlinerEngine, model
-from functions.extract.schemas import (
-    ExtractRequest,
-    ExtractResponse,
-    Options,
-    Text,
-    TextError,
-    TextProblem,
-    TextResult,
-    TextsResponse,
-)
+from functions.extract.reader import Piece, Prompt
+from functions.extract.schemas import ExtractRequest, ExtractResponse, Options, Text, TextProblem, TextsResponse
+from functions.extract.service import Extraction
 
 # What a kept result takes beside its JSON: key, objects, links.
 ENTRY_BYTES = 1024
+# Of the texts of one request so many are at work at the same time: enough for the largest batch.
+TEXTS_AT_A_TIME = 16
+# Refused at once is what would take this many times the time there is: the measured average is no promise.
+DOUBT = 1.5
+JSON = "application/json"
 
 router = APIRouter(tags=["extract"])
 # Requests at work take turns at the model, window by window.
-admission = Admission("extract", lambda: Limits(1 + get_settings().extract.max_waiting, 0))
+places = Places("extract", lambda: get_settings().extract.max_waiting + 1)
 batches = Batches()
-flights: Flights[TextResult] = Flights()
-kept: Kept[TextResult] = Kept(
-    lambda result: ENTRY_BYTES + len(result.model_dump_json()), lambda: get_settings().extract.answer_cache_bytes
+flights: Flights[Extraction] = Flights()
+kept: Kept[Extraction] = Kept(
+    lambda extraction: ENTRY_BYTES + len(extraction.entities), lambda: get_settings().extract.answer_cache_bytes
 )
 _text: TypeAdapter[str] = TypeAdapter(Text)
 
 
-@router.post("/extract", summary="Entities of a text, or of several, for any labels")
-async def extract(body: ExtractRequest, request: Request) -> ExtractResponse | TextsResponse:
+@router.post(
+    "/extract",
+    summary="Entities of a text, or of several, for any labels",
+    response_class=Response,
+    responses={200: {"model": ExtractResponse | TextsResponse}},
+)
+async def extract(body: ExtractRequest, request: Request) -> Response:
     begun = time.monotonic()
     if (body.text is None) == (body.texts is None):
         raise InvalidInput([FieldError("text", "one of `text` and `texts` is required, and only one")])
+    settings = get_settings().extract
+    bounds.check_texts(body.texts or (), settings)
     options = Options.model_validate(body.model_dump(exclude={"text", "texts"}))
+    until = deadline(request, None, settings.max_wait_seconds)
     async with cancelled_on_disconnect(request):
         engine = await model.ready(get_settings().model_wait_seconds)
-        service.check_labels(options.labels, engine)
-        async with admission.slot():
-            timing = _Timing()
-            if body.text is not None:
-                result = await _result(body.text, options, engine, timing)
-                answer: ExtractResponse | TextsResponse = ExtractResponse(**result.model_dump(), model=engine.name)
-            else:
-                results = [
-                    _result_or_error(f"texts[{number}]", text, options, engine, timing)
-                    for number, text in enumerate(body.texts or [])
-                ]
-                answer = TextsResponse(
-                    results=await asyncio.gather(*results), model=engine.name, inference_time_ms=_since(begun)
-                )
-            timing.close()
-            return answer
+        with places.hold():
+            try:
+                async with asyncio.timeout(None if until is None else until - time.monotonic()):
+                    work = _Work(options, engine, await service.prepared(options.labels, engine, settings), until)
+                    answer = await work.answer(body.text, body.texts or (), begun)
+            except TimeoutError:
+                detail = "extract: it could not be answered within the time that the request may wait"
+                raise QueueFull(detail, places.retry_after()) from None
+    return Response(answer, media_type=JSON)
 
 
 class _Timing:
@@ -86,39 +90,70 @@ class _Timing:
         trace().add("model", (time.monotonic() - started) * 1000)
 
 
-async def _result_or_error(
-    field: str, text: str, options: Options, engine: GlinerEngine, timing: _Timing
-) -> TextResult | TextError:
-    """What went wrong with one text is told in its place; the others have their results."""
-    try:
-        _text.validate_python(text)
-        return await _result(text, options, engine, timing)
-    except ValidationError as error:
-        reason = error.errors()[0]["msg"].removeprefix("Value error, ")
-        problem = InvalidInput([FieldError(field, reason)]).problem("")
-    except FactoryError as error:
-        problem = error.problem("")
-    except Exception:
-        problem = unexpected().problem("")
-    return TextError(error=TextProblem.model_validate(problem))
+class _Work:
+    """One request at work. `until` is when its answer has to be there, as a time of `time.monotonic`."""
 
+    def __init__(self, options: Options, engine: GlinerEngine, prompt: Prompt, until: float | None) -> None:
+        self._options, self._engine, self._prompt, self._until = options, engine, prompt, until
+        self._timing = _Timing()
+        self._limits = Bounds(get_settings().extract)
+        self._turns = asyncio.Semaphore(TEXTS_AT_A_TIME)
+        self._is_long = False
 
-async def _result(text: str, options: Options, engine: GlinerEngine, timing: _Timing) -> TextResult:
-    """A kept result, or one of a run that equal texts at the same time share."""
-    begun = time.monotonic()
-    key = request_key(engine.name, options, text)
-    if (result := kept.get(key)) is not None:
-        return result.model_copy(update={"cached_answer": True, "inference_time_ms": _since(begun)})
+    async def answer(self, text: str | None, texts: Sequence[str], begun: float) -> bytes:
+        """The JSON of ExtractResponse for `text`, else that of TextsResponse for `texts`."""
+        name = json.dumps(self._engine.name).encode()
+        self._is_long = sum(map(len, texts if text is None else (text,))) > SURELY_FEW_CHARACTERS
+        if text is not None:
+            members = await self._members(text)
+            self._timing.close()
+            return b"{" + members + b', "model": ' + name + b"}"
+        results = [self._result_or_error(f"texts[{number}]", one) for number, one in enumerate(texts)]
+        listed = b", ".join(await asyncio.gather(*results))
+        self._timing.close()
+        milliseconds = str(_since(begun)).encode()
+        return b'{"results": [' + listed + b'], "model": ' + name + b', "inference_time_ms": ' + milliseconds + b"}"
 
-    async def run() -> AsyncGenerator[TextResult]:
-        yield await service.extract(
-            text, options, engine, lambda pieces: batches.spans(engine, pieces, timing, timing.started)
-        )
+    async def _result_or_error(self, field: str, text: str) -> bytes:
+        """What went wrong with one text is told in its place; the others have their results."""
+        try:
+            async with self._turns:
+                _text.validate_python(text)
+                return b"{" + await self._members(text) + b"}"
+        except ValidationError as error:
+            reason = error.errors()[0]["msg"].removeprefix("Value error, ")
+            problem = InvalidInput([FieldError(field, reason)]).problem("")
+        except FactoryError as error:
+            problem = error.problem("")
+        except Exception:
+            problem = unexpected().problem("")
+        return json.dumps({"error": TextProblem.model_validate(problem).model_dump()}).encode()
 
-    async with aclosing(flights.join(key, run)) as results:
-        result = await anext(results)
-    kept.keep(key, result)
-    return result
+    async def _members(self, text: str) -> bytes:
+        """Of a kept result, or of one of a run that equal texts at the same time share."""
+        begun = time.monotonic()
+        key = request_key(self._engine.name, self._options, text)
+        if (known := kept.get(key)) is not None:
+            return known.members(cached=True, inference_time_ms=_since(begun))
+
+        async def run() -> AsyncGenerator[Extraction]:
+            yield await self._extraction(text)
+
+        async with aclosing(flights.join(key, run)) as results:
+            result = await anext(results)
+        kept.keep(key, result)
+        return result.members(cached=False, inference_time_ms=result.inference_time_ms)
+
+    async def _extraction(self, text: str) -> Extraction:
+        if self._is_long:
+            tokens = await service.count(text, self._prompt, self._engine, self._limits)
+            seconds = batches.seconds(tokens)
+            if self._until is not None and seconds > DOUBT * (self._until - time.monotonic()):
+                raise QueueFull("extract: it would take longer than the request may wait", seconds)
+        return await service.extract(text, self._options, self._engine, self._find, self._prompt, self._limits)
+
+    async def _find(self, pieces: Sequence[Piece]) -> list[Span]:
+        return await batches.spans(self._engine, pieces, self._timing.started)
 
 
 def _since(begun: float) -> int:

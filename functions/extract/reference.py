@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 from common.errors import ModelLoadFailed
 from common.settings import ExtractSettings, cpu_threads
 from functions.extract.decoding import Span
-from functions.extract.engine import GlinerConfig, GlinerEngine, Piece
+from functions.extract.engine import GlinerConfig, GlinerEngine
+from functions.extract.reader import Piece
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer

@@ -1,9 +1,9 @@
 """Words of a text, and the overlapping windows in which a model of bounded length looks at all of them."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import pairwise
+from typing import Protocol
 
 # The word pattern of GLiNER's own whitespace splitter: models are trained on words cut like this.
 WORD = re.compile(r"\w+(?:[-_]\w+)*|\S")
@@ -32,49 +32,69 @@ class Window:
     core_stop: int
 
 
-def split_words(text: str) -> list[Word]:
-    words = []
-    for match in WORD.finditer(text):
-        for start in range(match.start(), match.end(), MAX_WORD_CHARACTERS):
-            end = min(start + MAX_WORD_CHARACTERS, match.end())
-            words.append(Word(text[start:end], start, end))
-    return words
+class Splitter:
+    """The words of a text, taken a few at a time: a long text has a hundred thousand."""
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+        self._matches = WORD.finditer(text)
+
+    def take(self, number: int) -> list[Word]:
+        """About the next `number` words, more where one of them is very long; none after the last."""
+        words: list[Word] = []
+        for match in self._matches:
+            for start in range(match.start(), match.end(), MAX_WORD_CHARACTERS):
+                end = min(start + MAX_WORD_CHARACTERS, match.end())
+                words.append(Word(self._text[start:end], start, end))
+            if len(words) >= number:
+                break
+        return words
 
 
-def split_windows(
-    words: Sequence[Word], token_counts: Sequence[int], *, max_words: int, max_tokens: int, overlap: int
-) -> list[Window]:
+class Tokenised(Protocol):
+    """Words with their numbers of tokens, by index from 0; they may be read as they are asked for."""
+
+    def has(self, index: int) -> bool:
+        """Whether there is such a word."""
+
+    def tokens(self, index: int) -> int: ...
+
+    def text(self, index: int) -> str: ...
+
+
+def iterate_windows(words: Tokenised, *, max_words: int, max_tokens: int, overlap: int) -> Iterator[Window]:
     """Windows of at most `max_words` words and `max_tokens` tokens that share about `overlap` words.
 
-    `token_counts[i]` is the number of sub-word tokens of `words[i]`. A window ends at a sentence's end where one lies
-    in its last quarter. Text that fits is one window, as in the `gliner` package.
+    A window ends at a sentence's end where one lies in its last quarter. Text that fits is one window, as in the
+    `gliner` package. Of the words nothing before the start of the latest window is asked for again.
     """
-    bounds: list[tuple[int, int]] = []
-    start = 0
+    start = core_start = 0
     while True:
-        stop = _reach(token_counts, start, max_words, max_tokens)
-        if stop < len(words):
-            stop = _sentence_end(words, start, stop)
-        bounds.append((start, stop))
-        if stop == len(words):
-            break
+        stop = _reach(words, start, max_words, max_tokens)
+        if not words.has(stop):
+            yield Window(start, stop, core_start, stop)
+            return
+        stop = _sentence_end(words, start, stop)
         # Three quarters of each window are new, however few words it may hold.
-        start = max(stop - overlap, start + (3 * (stop - start) + 3) // 4)
-    cores = [0, *((left[1] + right[0]) // 2 for left, right in pairwise(bounds)), len(words)]
-    return [Window(*bound, cores[index], cores[index + 1]) for index, bound in enumerate(bounds)]
+        following = max(stop - overlap, start + (3 * (stop - start) + 3) // 4)
+        core_stop = (stop + following) // 2
+        yield Window(start, stop, core_start, core_stop)
+        start, core_start = following, core_stop
 
 
-def _reach(token_counts: Sequence[int], start: int, max_words: int, max_tokens: int) -> int:
+def _reach(words: Tokenised, start: int, max_words: int, max_tokens: int) -> int:
     tokens = 0
-    for index in range(start, min(start + max_words, len(token_counts))):
-        tokens += token_counts[index]
+    for index in range(start, start + max_words):
+        if not words.has(index):
+            return index
+        tokens += words.tokens(index)
         if tokens > max_tokens and index > start:
             return index
-    return min(start + max_words, len(token_counts))
+    return start + max_words
 
 
-def _sentence_end(words: Sequence[Word], start: int, stop: int) -> int:
+def _sentence_end(words: Tokenised, start: int, stop: int) -> int:
     for index in range(stop, stop - (stop - start) // 4, -1):
-        if words[index - 1].text in SENTENCE_ENDS:
+        if words.text(index - 1) in SENTENCE_ENDS:
             return index
     return stop

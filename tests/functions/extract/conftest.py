@@ -5,7 +5,8 @@ import pytest
 
 from functions.extract import engine, service
 from functions.extract.decoding import Span
-from functions.extract.engine import GlinerEngine, Piece
+from functions.extract.engine import GlinerEngine
+from functions.extract.reader import Piece
 from functions.extract.schemas import Options, TextResult
 
 
@@ -21,4 +22,11 @@ def extract(gliner: GlinerEngine, text: str, **fields: object) -> TextResult:
     async def find(pieces: Sequence[Piece]) -> list[Span]:
         return [span for piece in pieces for span in gliner.spans([piece])[0]]
 
-    return asyncio.run(service.extract(text, Options.model_validate(fields), gliner, find))
+    found = asyncio.run(service.extract(text, Options.model_validate(fields), gliner, find))
+    return TextResult.model_validate_json(b"{" + found.members(cached=False, inference_time_ms=1) + b"}")
+
+
+def windows(gliner: GlinerEngine, text: str, labels: Sequence[str], threshold: float) -> list[Piece]:
+    """All windows of a text."""
+    reader = gliner.read(text, gliner.prompt(labels), labels, threshold)
+    return list(iter(reader.take, None))

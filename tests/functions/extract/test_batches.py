@@ -10,11 +10,14 @@ from typing import Any
 
 import pytest
 
+from common.callers import begin_flow
 from functions.extract.batches import Batches, companions
 from functions.extract.decoding import Span
-from functions.extract.engine import GlinerEngine, Piece
+from functions.extract.engine import GlinerEngine
 from functions.extract.feeds import Text
-from functions.extract.windows import Window, split_words
+from functions.extract.reader import Piece
+from functions.extract.windows import Window
+from tests.functions.extract.conftest import windows
 from tests.functions.extract.golden_cases import CASES
 
 BOUND_SECONDS = 20.0
@@ -68,10 +71,14 @@ class Play:
         self.queue = Batches()
         self.started: list[str] = []
 
-    async def ask(self, name: str, *tokens: int, requester: object = None) -> "asyncio.Task[list[Span]]":
+    async def ask(self, name: str, *tokens: int, caller: str = "") -> "asyncio.Task[list[Span]]":
         pieces = [piece(f"{name}{number}", count) for number, count in enumerate(tokens)]
-        run = self.queue.spans(self.model, pieces, requester or object(), lambda: self.started.append(name))
-        task = asyncio.create_task(run)
+
+        async def run() -> list[Span]:
+            begin_flow(caller or name)
+            return await self.queue.spans(self.model, pieces, lambda: self.started.append(name))
+
+        task = asyncio.create_task(run())
         await self.settle()
         return task
 
@@ -102,10 +109,26 @@ def test_a_long_text_does_not_keep_the_others_waiting_for_its_end() -> None:
     async def play() -> None:
         it = Play()
         await it.ask("long", 500, 500, 500, 500)
-        await it.ask("short", 30)
+        await it.ask("middle", 200)
         for _ in range(5):
             await it.step()
-        assert it.model.batches == [["long0"], ["long1"], ["short0"], ["long2"], ["long3"]]
+        assert it.model.batches == [["long0"], ["middle0"], ["long1"], ["long2"], ["long3"]]
+
+    asyncio.run(asyncio.wait_for(play(), BOUND_SECONDS))
+
+
+def test_a_short_window_runs_beside_a_long_one_but_two_long_ones_do_not() -> None:
+    async def play() -> None:
+        it = Play()
+        await it.ask("long", 500, 500)
+        await it.ask("other", 500)
+        assert it.model.batches == [["long0"]]
+        short = await it.ask("short", 30)
+        assert it.model.batches == [["long0"], ["short0"]]
+        for _ in range(4):
+            await it.step()
+        assert it.model.batches[2:] == [["other0"], ["long1"]]
+        assert await short
 
     asyncio.run(asyncio.wait_for(play(), BOUND_SECONDS))
 
@@ -113,9 +136,8 @@ def test_a_long_text_does_not_keep_the_others_waiting_for_its_end() -> None:
 def test_whoever_brings_many_texts_has_one_turn_at_a_time() -> None:
     async def play() -> None:
         it = Play()
-        many = object()
         for number in range(6):
-            await it.ask(f"many{number}-", 400, requester=many)
+            await it.ask(f"many{number}-", 400, caller="many")
         await it.ask("other", 300)
         for _ in range(7):
             await it.step()
@@ -166,7 +188,7 @@ def test_a_failure_is_that_of_its_batch_alone() -> None:
 
 
 def in_a_row(gliner: GlinerEngine, text: str, labels: list[str]) -> list[Span]:
-    pieces = gliner.pieces(split_words(text), labels, 0.3)
+    pieces = windows(gliner, text, labels, 0.3)
     return [span for piece in pieces for span in gliner.spans([piece])[0]]
 
 
@@ -185,11 +207,7 @@ def test_a_window_in_a_batch_has_the_spans_that_it_has_alone(gliner: GlinerEngin
     shuffled = random.Random(2)
     cases = [case for case in CASES if len(case.text) < 200]
     for _ in range(20):
-        pieces = [
-            piece
-            for case in shuffled.sample(cases, 5)
-            for piece in gliner.pieces(split_words(case.text), case.labels, 0.3)
-        ]
+        pieces = [piece for case in shuffled.sample(cases, 5) for piece in windows(gliner, case.text, case.labels, 0.3)]
         for one, spans in zip(pieces, gliner.spans(pieces), strict=True):
             (alone,) = gliner.spans([one])
             assert [replace(span, score=0) for span in spans] == [replace(span, score=0) for span in alone]

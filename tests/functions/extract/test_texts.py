@@ -1,6 +1,7 @@
 """Several texts in one call, and calls that come again."""
 
 import asyncio
+import json
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -79,13 +80,13 @@ def test_equal_texts_at_the_same_time_share_a_run(gliner: GlinerEngine, monkeypa
     monkeypatch.setattr(gliner, "spans", counted)
 
     async def play() -> list[Any]:
-        timing = handler._Timing()
         text = "Ten equal calls of Ada Lovelace in London."
-        return await asyncio.gather(*(handler._result(text, Options(), gliner, timing) for _ in range(10)))
+        works = [handler._Work(Options(), gliner, gliner.prompt(Options().labels), None) for _ in range(10)]
+        return await asyncio.gather(*(work.answer(text, (), 0.0) for work in works))
 
-    results = asyncio.run(play())
+    results = [json.loads(answer) for answer in asyncio.run(play())]
     assert runs == [1]
-    assert all(result.entities == results[0].entities for result in results)
+    assert all(result["entities"] == results[0]["entities"] for result in results)
 
 
 def test_many_clients_get_what_one_gets(runner: Runner) -> None:
@@ -97,7 +98,7 @@ def test_many_clients_get_what_one_gets(runner: Runner) -> None:
     assert all(len(entities) >= 1 for entities in together)
 
 
-def test_a_hundred_thousand_words_are_over_the_limit_of_a_body(runner: Runner) -> None:
+def test_a_hundred_thousand_words_are_over_the_limit_of_a_text(runner: Runner) -> None:
     response = httpx.post(f"{runner.url}/extract", json={"text": "words " * 100_000}, timeout=60)
-    assert response.status_code == 413
-    problem(response)
+    assert response.status_code == 422
+    assert [error["field"] for error in problem(response)["errors"]] == ["text"]

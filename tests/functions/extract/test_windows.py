@@ -4,7 +4,35 @@ from random import Random
 
 import pytest
 
-from functions.extract.windows import MAX_WORD_CHARACTERS, Word, split_windows, split_words
+from functions.extract.windows import MAX_WORD_CHARACTERS, Splitter, Window, Word, iterate_windows
+
+
+class Listed:
+    """Words with their numbers of tokens, all known."""
+
+    def __init__(self, words: list[Word], counts: list[int]) -> None:
+        self._words, self._counts = words, counts
+
+    def has(self, index: int) -> bool:
+        return index < len(self._words)
+
+    def tokens(self, index: int) -> int:
+        return self._counts[index]
+
+    def text(self, index: int) -> str:
+        return self._words[index].text
+
+
+def split_windows(
+    words: list[Word], counts: list[int], *, max_words: int, max_tokens: int, overlap: int
+) -> list[Window]:
+    return list(iterate_windows(Listed(words, counts), max_words=max_words, max_tokens=max_tokens, overlap=overlap))
+
+
+def split_words(text: str) -> list[Word]:
+    """All words, taken three at a time."""
+    splitter = Splitter(text)
+    return [word for words in iter(lambda: splitter.take(3), []) for word in words]
 
 
 def test_words_are_cut_as_gliner_cuts_them() -> None:
