@@ -36,11 +36,12 @@ RUN .venv/bin/pip install --quiet --no-deps --require-hashes -r requirements/lam
 
 COPY common common
 COPY functions functions
+COPY runner runner
 COPY local_runner.py page.html LICENSE ./
 COPY models/embedded models/embedded
 ENV PATH=/app/.venv/bin:$PATH \
     ORT_DISABLE_TELEMETRY=1
-RUN python -m compileall -q --invalidation-mode unchecked-hash common functions
+RUN python -m compileall -q --invalidation-mode unchecked-hash common functions runner
 
 # Loading a GLiNER rebuilds its graph beside it, which a read-only image can do no more. (The layers of an image keep
 # whole seconds, and a model's checksum is only taken again when the file looks changed.)

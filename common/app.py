@@ -164,8 +164,8 @@ class RequestScope:
         begun = time.monotonic()
         method, scope = scope["method"], _plain(scope)
         offered = Headers(scope=scope).get("x-request-id", "")
-        begin_flow(caller_of(scope))
-        trace = logs.begin_trace(offered if SANE_REQUEST_ID.fullmatch(offered) else uuid.uuid4().hex)
+        caller = begin_flow(caller_of(scope)).caller
+        trace = logs.begin_trace(offered if SANE_REQUEST_ID.fullmatch(offered) else uuid.uuid4().hex, caller)
         answer = _Answer(trace, method == "HEAD", send)
         try:
             await self.app(scope, receive, answer.send)

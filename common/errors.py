@@ -2,9 +2,11 @@
 
 FactoryError                500   anything of our own that has no better name
 ├── MalformedRequest        400   the body is not JSON
+├── RequestTooSlow          408   headers or body do not come
 ├── PayloadTooLarge         413   the body is over `max_body_bytes`
 ├── AnswerTooLarge          413   the answer is over what the platform sends
 ├── UnsupportedMediaType    415   the body is not declared as JSON
+├── HeadersTooLarge         431   the headers are over `header_bytes`
 ├── InvalidInput            422   a field is out of range; `errors` names every one
 ├── ClientDisconnected      499   nobody is left to read the answer (only ever seen in the log)
 ├── UpstreamFailed          502   the speech cloud failed and no fallback is allowed
@@ -18,6 +20,7 @@ FactoryError                500   anything of our own that has no better name
 `ModelLoadFailed` is raised by a loader, never sent as it is: `LazyModel` turns it into `ModelNotReady`.
 """
 
+import json
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -47,6 +50,10 @@ class FactoryError(Exception):
     def headers(self) -> dict[str, str]:
         return {}
 
+    def body(self, instance: str) -> bytes:
+        """The problem details as JSON: in ASCII, as a field's name may hold what UTF-8 cannot carry."""
+        return json.dumps(self.problem(instance), ensure_ascii=True).encode()
+
     def problem(self, instance: str) -> dict[str, Any]:
         """The RFC 9457 problem details; `instance` is the request id."""
         return {
@@ -60,6 +67,14 @@ class FactoryError(Exception):
 
 class MalformedRequest(FactoryError):
     status, slug, title = 400, "malformed-request", "Malformed request"
+
+
+class RequestTooSlow(FactoryError):
+    status, slug, title = 408, "request-too-slow", "Request too slow"
+
+
+class HeadersTooLarge(FactoryError):
+    status, slug, title = 431, "headers-too-large", "Headers too large"
 
 
 class PayloadTooLarge(FactoryError):

@@ -22,6 +22,7 @@ class Trace:
     """What is known of one request so far; `phases` maps a phase's name to its milliseconds, `left`: nobody waits."""
 
     request_id: str
+    caller: str = ""
     phases: dict[str, float] = field(default_factory=dict)
     left: bool = False
 
@@ -49,8 +50,8 @@ def trace() -> Trace:
     return _current.get(Trace("-"))
 
 
-def begin_trace(request_id: str) -> Trace:
-    started = Trace(request_id)
+def begin_trace(request_id: str, caller: str) -> Trace:
+    started = Trace(request_id, caller)
     _current.set(started)
     return started
 
@@ -58,6 +59,7 @@ def begin_trace(request_id: str) -> Trace:
 def log_request(finished: Trace, *, method: str, route: str, status: int, total_ms: float) -> None:
     fields = {
         "id": finished.request_id,
+        "caller": finished.caller,
         "method": method,
         "route": route,
         "status": status,

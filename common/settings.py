@@ -39,6 +39,20 @@ class Section(BaseModel):
     model_config = ConfigDict(extra="forbid", protected_namespaces=(), validate_default=True)
 
 
+class ServerSettings(Section):
+    keep_alive_seconds: int = Field(
+        75, ge=1, le=3600, description="how long a connection is kept after an answer; longer than proxies keep it"
+    )
+    header_seconds: float = Field(
+        10.0, gt=0, le=300, description="limit for the headers; then a body needs 5 kB a second"
+    )
+    send_seconds: float = Field(120.0, gt=0, description="limit for a client to take the next of an answer")
+    header_bytes: int = Field(32_768, ge=4096, le=1_048_576, description="larger headers are answered 431")
+    max_connections: int = Field(
+        1024, ge=1, description="beyond it, or what descriptors allow, the longest idle one is closed"
+    )
+
+
 class SummarizeSettings(Section):
     model: str = Field("llama-3-8b", description="a preset, hf://owner/name/file.gguf, a URL or a path to a GGUF")
     quantization: str = Field(
@@ -194,6 +208,10 @@ class Settings(BaseSettings):
     drain_seconds: int = Field(10, ge=0, le=3600, description="after SIGTERM: for requests under way to end")
     models_folder: HomePath = Field(Path("models"), description="where downloaded models are kept")
     offline: bool = Field(False, description="download nothing: a model that is not there is an error")
+    trusted_proxies: str = Field(
+        "", description="addresses and networks whose X-Forwarded-For and -Proto are believed, with commas; *: all"
+    )
+    server: ServerSettings = ServerSettings()
     summarize: SummarizeSettings = SummarizeSettings()
     extract: ExtractSettings = ExtractSettings()
     audio: AudioSettings = AudioSettings()

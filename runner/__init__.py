@@ -1,0 +1,1 @@
+"""What only the local runner needs: how it deals with connections."""
