@@ -39,6 +39,7 @@ from functions.health.handler import router as health
 from functions.summarize.handler import router as summarize
 from runner.connections import ACCEPTED_AT_ONCE, BoundedProtocol, BoundedServer, Connections, Limits
 
+SEND_BUFFER_BYTES = 256 * 1024
 PAGE = Path(__file__).resolve().parent / "page.html"
 
 page = APIRouter(include_in_schema=False)
@@ -82,6 +83,8 @@ def listen(config: uvicorn.Config) -> socket.socket:
     # Connections inherit it. Without it an answer's body waits on a connection that is used again for the client to
     # confirm the headers, which takes it 40 ms; asyncio sets it on sockets that it has opened itself only.
     listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    # Else the kernel takes megabytes for each listener who reads nothing.
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER_BYTES)
     return listener
 
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Literal
 
-from common.errors import UpstreamFailed, UpstreamSilent, UpstreamTimeout, UpstreamUnavailable
+from common.errors import PatienceOver, UpstreamFailed, UpstreamSilent, UpstreamTimeout, UpstreamUnavailable
 
 BreakerState = Literal["closed", "open", "half-open"]
 
@@ -63,13 +63,13 @@ class Breaker:
     def attempt(self, *, refuse: bool = True) -> Iterator[None]:
         """One use of the service: UpstreamFailed and UpstreamTimeout count against it, a normal end for it.
 
-        UpstreamSilent and other exceptions (the caller left) count neither way. Raises UpstreamUnavailable while
-        the breaker is open, unless `refuse` is False: for what has begun and would be cut.
+        UpstreamSilent, PatienceOver and other exceptions (the caller left) count neither way. Raises
+        UpstreamUnavailable while the breaker is open, unless `refuse` is False: for what has begun and would be cut.
         """
         trial = self._admitted(refuse)
         try:
             yield
-        except UpstreamSilent:
+        except (UpstreamSilent, PatienceOver):
             raise
         except (UpstreamFailed, UpstreamTimeout):
             self._failed(trial)
@@ -79,6 +79,12 @@ class Breaker:
         finally:
             if trial:
                 self._trial_is_out = False
+
+    def check(self) -> None:
+        """Raises UpstreamUnavailable where an attempt would, without making one."""
+        status = self.status
+        if status.state == "open" or (status.state == "half-open" and self._trial_is_out):
+            raise UpstreamUnavailable(f"the {self.name} keeps failing and is left alone", status.retry_in_seconds)
 
     def reset(self) -> None:
         """As if nothing had ever failed."""

@@ -16,6 +16,7 @@ FactoryError                500   anything of our own that has no better name
 │   ├── QueueFull                 as many requests wait as the function allows
 │   └── UpstreamUnavailable       the speech cloud keeps failing and is left alone for a while
 └── UpstreamTimeout         504   the speech cloud did not answer in time
+    └── PatienceOver              it was given less time than it may take, by a caller who would not wait
 
 `ModelLoadFailed` is raised by a loader, never sent as it is: `LazyModel` turns it into `ModelNotReady`.
 """
@@ -115,6 +116,10 @@ class UpstreamSilent(UpstreamFailed):
 
 class UpstreamTimeout(FactoryError):
     status, slug, title = 504, "upstream-timeout", "The speech cloud did not answer in time"
+
+
+class PatienceOver(UpstreamTimeout):
+    pass
 
 
 class Unavailable(FactoryError):

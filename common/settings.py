@@ -130,8 +130,15 @@ class AudioSettings(Section):
     breaker_failures: int = Field(3, ge=1, description="failures in a row after which the speech cloud is left alone")
     breaker_seconds: float = Field(30.0, gt=0, le=3600, description="for how long; up to 8 times that if it stays away")
     listener_seconds: float = Field(120.0, gt=0, description="limit for a listener to take the next piece")
-    concurrency: int = Field(32, ge=1, le=256, description="recordings that are made at the same time")
-    max_waiting: int = Field(64, ge=0, description="requests that may wait; one more is answered 503")
+    max_wait_seconds: float = Field(30.0, gt=0, le=300, description="the longest `Prefer: wait` that is granted")
+    max_speech_seconds: float = Field(7200.0, gt=0, description="of one recording, about; a longer one is answered 422")
+    concurrency: int = Field(32, ge=1, le=256, description="turns with the speech cloud at the same time")
+    max_waiting: int = Field(64, ge=0, description="turns of one caller that may wait; one more is answered 503")
+    held_bytes: int = Field(
+        67_108_864,
+        ge=1_048_576,
+        description="of all recordings that are being made; over it slow listeners' ones pause",
+    )
     answer_cache_bytes: int = Field(67_108_864, ge=0, description="recordings kept for equal requests; 0: none")
 
 

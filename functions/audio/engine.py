@@ -7,7 +7,7 @@ import time
 from collections.abc import AsyncGenerator, Coroutine
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from common.errors import FactoryError, UpstreamFailed, UpstreamSilent, UpstreamTimeout
+from common.errors import FactoryError, PatienceOver, UpstreamFailed, UpstreamSilent, UpstreamTimeout
 from common.settings import AudioSettings
 from functions.audio.pieces import Piece, Word
 from functions.audio.schemas import AudioRequest
@@ -20,6 +20,10 @@ T = TypeVar("T")
 
 TICKS_PER_SECOND = 10_000_000
 LIBRARY = "edge_tts.communicate"
+
+
+# The listener's patience begins before the cloud is asked.
+FAIR_TOLERANCE_SECONDS = 0.25
 
 
 class UpstreamRefused(UpstreamFailed):
@@ -45,12 +49,16 @@ class EdgeSpeech:
             await asyncio.to_thread(importlib.import_module, LIBRARY)
         communicate = self._communicate(text, request)
         communicate.state = state = _State(communicate.state)  # type: ignore[assignment]
-        deadline = time.monotonic() + self._settings.connect_seconds + self._settings.first_audio_seconds
+        asked_at = time.monotonic()
+        deadline = asked_at + self._settings.connect_seconds + self._settings.first_audio_seconds
+        # Less says nothing about the cloud: neither a caller in a hurry nor our own queue is its failure.
+        fair_seconds = min(deadline - asked_at, self._settings.patience_seconds) - FAIR_TOLERANCE_SECONDS
         deadline = min(deadline, first_by) if first_by is not None else deadline
+        impatient = deadline - asked_at < fair_seconds
         messages = _Messages(communicate)
         early_words: list[Word] | None = []
         try:
-            while (message := await messages.next(deadline)) is not None:
+            while (message := await _next(messages, deadline, impatient and early_words is not None)) is not None:
                 if message["type"] != "audio":
                     word = _word(message)
                     if early_words is None:
@@ -92,6 +100,16 @@ class EdgeSpeech:
             sock_read=self._settings.first_audio_seconds,
         )
         return communicate
+
+
+async def _next(messages: "_Messages", deadline: float, impatient: bool) -> "TTSChunk | None":
+    """The next message; PatienceOver in place of UpstreamTimeout where the cloud had less time than it may take."""
+    try:
+        return await messages.next(deadline)
+    except UpstreamTimeout as error:
+        if impatient:
+            raise PatienceOver("the speech cloud sent no sound in the time that the listener would wait") from error
+        raise
 
 
 class _State(dict[str, Any]):

@@ -21,7 +21,7 @@ from functions.audio.espeak_child import SAMPLE_RATE as ESPEAK_SAMPLE_RATE
 from functions.audio.espeak_process import CannotSpeak, Event, Manner, Sound, Speakers
 from functions.audio.pieces import BIT_RATE_KBPS, SAMPLE_RATE, Piece, Word
 from functions.audio.schemas import AudioRequest
-from functions.audio.splitter import split
+from functions.audio.splitter import HasRoom, always, cut
 
 if TYPE_CHECKING:
     import lameenc
@@ -60,7 +60,9 @@ class EspeakSpeech:
     def voice(self, request: AudioRequest) -> str:
         return f"espeak-ng:{catalogue[request.voice].espeak}"
 
-    async def stream(self, request: AudioRequest, _first_by: float) -> AsyncGenerator[Piece, None]:
+    async def stream(
+        self, request: AudioRequest, _first_by: float, has_room: HasRoom = always
+    ) -> AsyncGenerator[Piece, None]:
         """The pieces of one recording while it is spoken, a sound first; raises EspeakFailed.
 
         The thread never waits for the reader, who might be slow, while others wait for the thread: what is not read
@@ -77,8 +79,10 @@ class EspeakSpeech:
             return False
 
         speaker = _Speaker(manner(request), deliver)
-        parts = split(request.spoken_text, PART_BYTES, MAX_PART_BYTES)
+        parts = await cut(request.spoken_text, PART_BYTES, MAX_PART_BYTES)
         for number, part in enumerate(parts, 1):
+            if number > 1:
+                await has_room()
             work = asyncio.create_task(
                 _thread.run(partial(speaker.say, part, number == len(parts)), seconds=SECONDS_PER_BYTE * len(part))
             )

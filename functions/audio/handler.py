@@ -1,5 +1,6 @@
 """POST /audio and GET /audio/voices; POST /v1/audio/speech and GET /v1/models for clients of OpenAI's API."""
 
+import asyncio
 import importlib
 import time
 from contextlib import AsyncExitStack, suppress
@@ -8,7 +9,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import Response, StreamingResponse
 
-from common.admission import Admission, Limits
+from common.admission import Admission, Limits, Places
 from common.app import cancelled_on_disconnect, create_app, create_handler
 from common.breaker import Breaker, Tolerance
 from common.errors import FactoryError, FieldError, InvalidInput
@@ -59,6 +60,12 @@ def _limits() -> Limits:
     return Limits(settings.concurrency, settings.max_waiting)
 
 
+def _places() -> int:
+    """Requests of one caller at the same time: listeners may take long to hear what was made long ago."""
+    settings = get_settings().audio
+    return 4 * (settings.concurrency + settings.max_waiting)
+
+
 def _tolerance() -> Tolerance:
     settings = get_settings().audio
     return Tolerance(settings.breaker_failures, settings.breaker_seconds)
@@ -75,7 +82,8 @@ openai = APIRouter(tags=["audio"])
 foreign_errors("/v1/", _openai_members)
 admission = Admission("audio", _limits)
 breaker = Breaker("speech cloud", _tolerance)
-studio = Studio(admission)
+places = Places("audio", _places)
+studio = Studio()
 
 
 @router.post(
@@ -109,15 +117,16 @@ async def _answer(request: Request, wish: AudioRequest, wanted: Format) -> Respo
     settings = get_settings().audio
     engines: list[SpeechEngine] = []
     if settings.engine != "espeak-ng":
-        engines.append(CloudSpeech(EdgeSpeech(settings), breaker))
+        engines.append(CloudSpeech(EdgeSpeech(settings), breaker, admission))
     if settings.engine != "edge-tts":
         engines.append(EspeakSpeech())
     if is_known(request, first_choice := tag(wish, engines[0]), wanted):
         return Response(status_code=304, headers=headers(first_choice, wanted))
-    first_by = deadline(request, settings.patience_seconds)
+    first_by = deadline(request, settings.patience_seconds, settings.max_wait_seconds)
     assert first_by is not None
     async with AsyncExitStack() as stack:
         # Until the last sound is out.
+        stack.enter_context(places.hold())
         await stack.enter_async_context(cancelled_on_disconnect(request))
         with trace().measure("first_audio"):
             recording = await studio.recording(wish, engines, first_by)
@@ -125,7 +134,8 @@ async def _answer(request: Request, wish: AudioRequest, wanted: Format) -> Respo
         if is_known(request, recording.opening.tag, wanted):
             return Response(status_code=304, headers=headers(recording.opening.tag, wanted))
         if wanted != SOUND:
-            return captions_response(wish.text, await recording.finish(), wanted)
+            finished = await recording.finish()
+            return await asyncio.to_thread(captions_response, wish.text, finished, wanted)
         # HTTP/1.0 ends an answer by closing the connection: it could not be told whether it was cut. Lambda sends
         # nothing before all of it is there.
         if recording.finished or request.scope["http_version"] == "1.0" or "aws.context" in request.scope:

@@ -7,17 +7,20 @@ heard yet. After that a failure cuts the recording.
 import time
 from collections.abc import AsyncGenerator, Iterator
 from contextlib import aclosing
+from math import inf
 from typing import ClassVar, Literal, Protocol
 
 from tenacity import AsyncRetrying, RetryCallState, stop_after_attempt, wait_random
 
+from common.admission import Admission
 from common.breaker import Breaker
-from common.errors import UpstreamFailed, UpstreamSilent, UpstreamTimeout
+from common.errors import PatienceOver, QueueFull, UpstreamFailed, UpstreamSilent, UpstreamTimeout
+from common.logs import trace
 from common.repeats import Run
 from functions.audio.engine import UpstreamRefused
 from functions.audio.pieces import BYTES_PER_SECOND, Piece
 from functions.audio.schemas import AudioRequest
-from functions.audio.splitter import split
+from functions.audio.splitter import MAX_BYTES, PART_BYTES, HasRoom, always, cut
 
 # A turn that has begun: its first piece and the others.
 Begun = tuple[Piece, AsyncGenerator[Piece, None]]
@@ -26,6 +29,10 @@ ATTEMPTS = 2
 PAUSE_SECONDS = (0.05, 0.2)
 # With less of the listener's patience left another try is of no use.
 LEAST_SECONDS = 0.5
+# A slow voice says less in the same time: its turns have fewer bytes, so that no turn is much longer than 90 s.
+LEAST_PART_BYTES = 150
+# A wait for a turn that does not count.
+OWN_QUEUE_MS = 100.0
 
 
 class Turns(Protocol):
@@ -39,19 +46,24 @@ class CloudSpeech:
 
     name: ClassVar[Literal["edge-tts"]] = "edge-tts"
 
-    def __init__(self, engine: Turns, breaker: Breaker) -> None:
+    def __init__(self, engine: Turns, breaker: Breaker, admission: Admission) -> None:
+        """`admission` bounds how many turns are made at the same time."""
         self._engine = engine
         self._breaker = breaker
+        self._admission = admission
 
     def voice(self, request: AudioRequest) -> str:
         return request.voice
 
-    async def stream(self, request: AudioRequest, first_by: float) -> AsyncGenerator[Piece, None]:
+    async def stream(
+        self, request: AudioRequest, first_by: float, has_room: HasRoom = always
+    ) -> AsyncGenerator[Piece, None]:
         """The pieces of the whole recording, in order.
 
-        Raises UpstreamFailed, UpstreamTimeout and UpstreamUnavailable.
+        Raises UpstreamFailed, UpstreamTimeout and UpstreamUnavailable; QueueFull when no turn was free in time.
         """
-        texts = iter([part for part in split(request.spoken_text) if part.strip()])
+        part_bytes = round(PART_BYTES * min(1.0, request.speed))
+        texts = iter(await cut(request.spoken_text, max(LEAST_PART_BYTES, part_bytes), MAX_BYTES))
         # The first part needs no run of its own: who iterates this takes what comes at once.
         current = self._part(request, next(texts), first_by)
         run: Run[Piece] | None = None
@@ -63,6 +75,8 @@ class CloudSpeech:
                 async with aclosing(current) as pieces:
                     async for piece in pieces:
                         if following is None:
+                            # Not before there is room for it, while those who listen are slow.
+                            await has_room()
                             following = self._next_run(request, texts)
                         if isinstance(piece, bytes):
                             sound_bytes += len(piece)
@@ -70,6 +84,7 @@ class CloudSpeech:
                         else:
                             yield piece.later(seconds)
                 # A part without a sound has not begun to fetch the one behind it.
+                await has_room()
                 run = following or self._next_run(request, texts)
                 if run is None:
                     break
@@ -83,7 +98,7 @@ class CloudSpeech:
 
     def _next_run(self, request: AudioRequest, texts: Iterator[str]) -> Run[Piece] | None:
         text = next(texts, None)
-        return Run(lambda: self._part(request, text)) if text is not None else None
+        return Run(lambda _: self._part(request, text)) if text is not None else None
 
     async def _part(
         self, request: AudioRequest, text: str, first_by: float | None = None
@@ -120,8 +135,21 @@ class CloudSpeech:
         return await anext(pieces), pieces
 
     async def _attempt(self, request: AudioRequest, text: str, first_by: float | None) -> AsyncGenerator[Piece, None]:
-        # A recording under way goes on for as long as it can.
-        with self._breaker.attempt(refuse=first_by is not None):
-            async with aclosing(self._engine.turn(text, request, first_by)) as pieces:
-                async for piece in pieces:
-                    yield piece
+        # While the cloud is left alone nobody waits for a turn with it.
+        if first_by is not None:
+            self._breaker.check()
+        async with self._admission.slot(request.seconds_of(text), inf if first_by is None else first_by) as waited_ms:
+            if first_by is not None:
+                trace().add("queue", waited_ms)
+            try:
+                # A recording under way goes on for as long as it can.
+                with self._breaker.attempt(refuse=first_by is not None):
+                    async with aclosing(self._engine.turn(text, request, first_by)) as pieces:
+                        async for piece in pieces:
+                            yield piece
+            except PatienceOver:
+                if waited_ms > OWN_QUEUE_MS:
+                    # It was our queue that used up the time: the other engine is no help for that.
+                    seconds = self._admission.wait_seconds(request.seconds_of(text))
+                    raise QueueFull("audio: no turn was free early enough", seconds) from None
+                raise

@@ -10,6 +10,7 @@ from fastapi.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from common.errors import ClientDisconnected
+from common.headers import qualities
 from common.logs import trace
 from functions.audio.captions import Caption, captions, srt, vtt
 from functions.audio.pieces import BYTES_PER_SECOND
@@ -22,11 +23,10 @@ FORMATS: dict[str, Format] = {wanted: wanted for wanted in (SOUND, *CAPTIONS)}
 
 
 def wanted_format(request: Request) -> Format:
-    """The first of our formats that `Accept` names; the sound if it names none of them."""
-    for accepted in request.headers.get("accept", "").split(","):
-        if (wanted := FORMATS.get(accepted.partition(";")[0].strip().lower())) is not None:
-            return wanted
-    return SOUND
+    """The one of our formats that `Accept` wants most, the first of equals; the sound if it wants none of them."""
+    named = qualities(request.headers.getlist("accept"))
+    wanted = {FORMATS[name]: quality for name, quality in named.items() if name in FORMATS and quality > 0}
+    return max(wanted, key=lambda name: wanted[name], default=SOUND)
 
 
 def entity_tag(tag: str, wanted: Format) -> str:

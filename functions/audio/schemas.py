@@ -4,14 +4,18 @@ import re
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
+from common.settings import get_settings
 from common.text import without_nul
 from functions.audio.catalogue import Source, catalogue, closest
+from functions.audio.normalization import normalized
 from functions.audio.voices import DEFAULT_VOICE, Gender
 
 MAX_CHARACTERS = 20_000
 # The cloud breaks off at one of them; to espeak-ng Ctrl-A begins a command, whose effect would outlast the request.
+SECONDS_PER_CHARACTER, SECONDS_PER_WIDE_CHARACTER = 0.07, 0.25
+WIDE = re.compile(r"[\u1100-\u11ff\u2e80-\u9fff\uac00-\ud7af\uf900-\ufaff\U00020000-\U0003ffff]")
 NOT_IN_XML = re.compile(r"[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 
@@ -62,16 +66,36 @@ class AudioRequest(BaseModel):
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
-    text: SpokenText = Field(max_length=MAX_CHARACTERS, examples=["Hello world"])
+    text: SpokenText = Field(min_length=1, max_length=MAX_CHARACTERS, examples=["Hello world"])
     voice: Annotated[str, AfterValidator(_listed)] = Field(DEFAULT_VOICE, description="one of GET /audio/voices")
     rate: Annotated[str, AfterValidator(RATE)] = Field("+0%", description="speed, -90% to +300%")
     volume: Annotated[str, AfterValidator(VOLUME)] = Field("+0%", description="-100% to +100%")
     pitch: Annotated[str, AfterValidator(PITCH)] = Field("+0Hz", description="-100Hz to +100Hz")
+    normalize: bool = Field(
+        True, description="read Markdown, addresses and emoji as a person would; false: every character as it was sent"
+    )
+
+    @model_validator(mode="after")
+    def _is_not_too_long(self) -> "AudioRequest":
+        most = get_settings().audio.max_speech_seconds
+        if (seconds := self.seconds_of(self.text)) > most:
+            raise ValueError(f"text: would be {seconds:.0f} s of speech at this `rate`, may be {most:.0f}")
+        return self
 
     @property
     def spoken_text(self) -> str:
-        """The text without what no XML document may hold and no engine can say; its length is the same."""
-        return NOT_IN_XML.sub(" ", self.text)
+        """What is said: normalised, and without what no XML document may hold and no engine can say."""
+        return NOT_IN_XML.sub(" ", normalized(self.text) if self.normalize else self.text)
+
+    @property
+    def speed(self) -> float:
+        """1 is the voice's own."""
+        return 1 + self.rate_percent / 100
+
+    def seconds_of(self, text: str) -> float:
+        """About how long a part of it is heard; a sign of Chinese, Japanese or Korean is a syllable or two."""
+        wide = 0 if text.isascii() else len(WIDE.findall(text))
+        return (SECONDS_PER_CHARACTER * (len(text) - wide) + SECONDS_PER_WIDE_CHARACTER * wide) / self.speed
 
     @property
     def rate_percent(self) -> int:
@@ -115,10 +139,11 @@ def _openai_voice(name: str) -> str:
 class SpeechRequest(BaseModel):
     """A recording to make, in the terms of OpenAI's `POST /v1/audio/speech`."""
 
-    model_config = ConfigDict(extra="forbid", strict=True)
+    # The default voice is one of OpenAI's names as well, and stands for one of ours.
+    model_config = ConfigDict(extra="forbid", strict=True, validate_default=True)
 
     model: str = Field("tts-1", max_length=200, description="any name: there is one")
-    input: SpokenText = Field(max_length=MAX_CHARACTERS, examples=["Hello world"])
+    input: SpokenText = Field(min_length=1, max_length=MAX_CHARACTERS, examples=["Hello world"])
     voice: Annotated[str, AfterValidator(_openai_voice)] = Field(
         "alloy", description="a name of OpenAI's, or one of GET /audio/voices"
     )

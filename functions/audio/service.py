@@ -10,14 +10,13 @@ from dataclasses import dataclass
 from math import ceil
 from typing import Protocol, TypeVar
 
-from common.admission import Admission
 from common.errors import FactoryError, UpstreamFailed, UpstreamTimeout, UpstreamUnavailable
-from common.logs import trace
-from common.repeats import Flights, Kept, request_key
+from common.repeats import Flights, Kept, Room, Run, request_key
 from common.settings import get_settings
 from functions.audio.espeak import EspeakFailed
 from functions.audio.pieces import EngineName, Piece, Word
 from functions.audio.schemas import AudioRequest
+from functions.audio.splitter import HasRoom
 
 T = TypeVar("T")
 
@@ -36,8 +35,9 @@ class SpeechEngine(Protocol):
     def voice(self, request: AudioRequest) -> str:
         """What `X-Audio-Voice` says of a recording of this engine."""
 
-    def stream(self, request: AudioRequest, first_by: float) -> AsyncGenerator[Piece, None]:
-        """`first_by` (`time.monotonic`) is when the first sound has to be there."""
+    def stream(self, request: AudioRequest, first_by: float, has_room: HasRoom) -> AsyncGenerator[Piece, None]:
+        """`first_by` (`time.monotonic`) is when the first sound has to be there; `has_room` is awaited before each
+        further part is made."""
 
 
 @dataclass(frozen=True)
@@ -91,11 +91,15 @@ class Recording:
 
 
 class Studio:
-    """Where recordings are made. `admission` bounds how many at the same time. Belongs to one event loop."""
+    """Where recordings are made. Belongs to one event loop.
 
-    def __init__(self, admission: Admission) -> None:
-        self._admission = admission
-        self._flights: Flights[Piece | Opening] = Flights()
+    What is made and not yet heard, of all recordings together, takes `AudioSettings.held_bytes` at most, and a part or
+    two of each: a recording whose listener is slow pauses.
+    """
+
+    def __init__(self) -> None:
+        room = Room(lambda: get_settings().audio.held_bytes)
+        self._flights: Flights[Piece | Opening] = Flights(_piece_size, room)
         self._kept: Kept[Finished] = Kept(_size, lambda: get_settings().audio.answer_cache_bytes)
         # How often the first choice came back. What stood in for it before has another key, and is not asked for again.
         self._returns = 0
@@ -110,7 +114,7 @@ class Studio:
             return Recording(kept.opening, _iterated(()), kept)
         patience = ceil(first_by - time.monotonic())
         run = request_key(request.model_dump(), patience, *(engine.name for engine in engines))
-        pieces = self._flights.join(run, lambda: self._make(request, engines, first_by))
+        pieces = self._flights.join(run, lambda run: self._make(run, request, engines, first_by))
         opening = await anext(pieces)
         assert isinstance(opening, Opening)
         return Recording(opening, pieces)
@@ -120,35 +124,32 @@ class Studio:
         self._kept.clear()
 
     async def _make(
-        self, request: AudioRequest, engines: Sequence[SpeechEngine], first_by: float
+        self, run: Run[Piece | Opening], request: AudioRequest, engines: Sequence[SpeechEngine], first_by: float
     ) -> AsyncGenerator[Piece | Opening, None]:
-        async with self._admission.slot() as waited_ms:
-            trace().add("queue", waited_ms)
-            engine, pieces, first = await self._begin(request, engines, first_by)
-            opening = Opening(engine.name, engine.voice(request), tag(request, engine))
-            yield opening
-            made = [first]
-            async with aclosing(pieces):
-                yield first
-                async for piece in pieces:
-                    made.append(piece)
-                    yield piece
+        engine, pieces, first = await self._begin(request, engines, first_by, run.has_room)
+        opening = Opening(engine.name, engine.voice(request), tag(request, engine))
+        yield opening
+        async with aclosing(pieces):
+            yield first
+            async for piece in pieces:
+                yield piece
         if engine is not engines[0]:
             self._is_away = True
         elif self._is_away:
             # It is back: who asks again shall hear it.
             self._is_away = False
             self._returns += 1
-        self._kept.keep(self._key(request, engine, engines), _finished(opening, made))
+        if run.whole:
+            self._kept.keep(self._key(request, engine, engines), _finished(opening, run.pieces))
 
     async def _begin(
-        self, request: AudioRequest, engines: Sequence[SpeechEngine], first_by: float
+        self, request: AudioRequest, engines: Sequence[SpeechEngine], first_by: float, has_room: HasRoom
     ) -> tuple[SpeechEngine, AsyncGenerator[Piece, None], Piece]:
         failure: FactoryError | None = None
         for engine in engines:
             if (kept := self._kept.get(self._key(request, engine, engines))) is not None:
                 return engine, _iterated(kept.words), kept.sound
-            pieces = engine.stream(request, first_by)
+            pieces = engine.stream(request, first_by, has_room)
             try:
                 return engine, pieces, await anext(pieces)
             except UpstreamUnavailable as error:
@@ -172,7 +173,11 @@ def tag(request: AudioRequest, engine: SpeechEngine) -> str:
     return hashlib.sha256(fields.encode()).hexdigest()[:32]
 
 
-def _finished(opening: Opening, pieces: Sequence[Piece]) -> Finished:
+def _piece_size(piece: Piece | Opening) -> int:
+    return len(piece) if isinstance(piece, bytes) else WORD_BYTES
+
+
+def _finished(opening: Opening, pieces: Sequence[Piece | Opening]) -> Finished:
     return Finished(
         opening,
         sound=b"".join(piece for piece in pieces if isinstance(piece, bytes)),

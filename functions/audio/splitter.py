@@ -7,11 +7,12 @@ that is over the limit by itself between code points.
 """
 
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Awaitable, Callable, Iterable, Iterator
 from itertools import pairwise
 from math import ceil
 
 from common.sentences import sentences
+from common.worker import Worker
 
 # edge-tts cuts a text with more than these many bytes by itself.
 MAX_BYTES = 4096
@@ -24,7 +25,18 @@ _CLAUSE_END = re.compile(r"(?<![,;:،؛፣፤፥])[,;:،؛፣፤፥]++[\"'”’
 _WORD = re.compile(r"\s*\S+\s*|\s+")
 _ESCAPED_BYTES = {"&": len("&amp;"), "<": len("&lt;"), ">": len("&gt;")}
 
+# Cut at once: another thread would take longer to begin.
+FEW_CHARACTERS = 1000
+
 Split = Callable[[str], Iterable[str]]
+# What waits until there is room for more of a recording.
+HasRoom = Callable[[], Awaitable[None]]
+
+_worker = Worker("audio-text")
+
+
+async def always() -> None:
+    """There is always room."""
 
 
 def split(text: str, part_bytes: int = PART_BYTES, max_bytes: int = MAX_BYTES) -> list[str]:
@@ -38,6 +50,15 @@ def split(text: str, part_bytes: int = PART_BYTES, max_bytes: int = MAX_BYTES) -
     aim = ceil(whole / ceil(whole / part_bytes))
     levels = [_whole(sentences), _whole(_clauses), _whole(_words), _graphemes, list]
     return list(_joined(_fitting(text, max_bytes, levels), aim, max_bytes))
+
+
+async def cut(text: str, part_bytes: int, max_bytes: int) -> list[str]:
+    """The parts of `split` that are not blank; a long text is cut on another thread, as it takes its time."""
+    if len(text) < FEW_CHARACTERS:
+        parts = split(text, part_bytes, max_bytes)
+    else:
+        parts = await _worker.run(lambda _: split(text, part_bytes, max_bytes))
+    return [part for part in parts if part.strip()]
 
 
 def size(text: str) -> int:

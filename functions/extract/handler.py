@@ -136,7 +136,7 @@ class _Work:
         if (known := kept.get(key)) is not None:
             return known.members(cached=True, inference_time_ms=_since(begun))
 
-        async def run() -> AsyncGenerator[Extraction]:
+        async def run(_: object) -> AsyncGenerator[Extraction]:
             yield await self._extraction(text)
 
         async with aclosing(flights.join(key, run)) as results:

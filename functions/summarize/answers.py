@@ -3,7 +3,7 @@
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 
-from common.repeats import Flights, Kept, Produce, request_key
+from common.repeats import Flights, Kept, request_key
 from common.settings import get_settings
 from functions.summarize.schemas import SummarizeRequest
 from functions.summarize.service import Accepted, Answer, Piece
@@ -21,7 +21,7 @@ class Answers:
         self._flights: Flights[Piece] = Flights()
 
     async def get(
-        self, request: SummarizeRequest, wait: float | None, produce: Produce[Piece]
+        self, request: SummarizeRequest, wait: float | None, produce: Callable[[], AsyncGenerator[Piece]]
     ) -> AsyncGenerator[Piece]:
         """The pieces that `produce` yields, from the start, or one kept answer.
 
@@ -35,7 +35,7 @@ class Answers:
             yield kept
             return
         repeatable = request.temperature == 0 or request.seed is not None
-        async with aclosing(self._flights.join(key + bytes([request.stream]), produce)) as pieces:
+        async with aclosing(self._flights.join(key + bytes([request.stream]), lambda _: produce())) as pieces:
             async for piece in pieces:
                 if isinstance(piece, Answer) and repeatable and not piece.passing:
                     self._kept.keep(key, _repeated(piece))

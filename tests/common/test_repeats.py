@@ -49,7 +49,7 @@ def test_who_joins_late_hears_all_and_a_failure_is_everyones_and_then_forgotten(
         flights: Flights[int] = Flights()
         go = asyncio.Event()
 
-        async def produce() -> AsyncGenerator[int]:
+        async def produce(_: object) -> AsyncGenerator[int]:
             nonlocal runs
             runs += 1
             yield 1

@@ -81,7 +81,10 @@ def test_captions_and_sound_are_one_recording(client: httpx.Client, cloud: Speec
         ("application/json", "audio/mpeg"),
         ("TEXT/VTT; q=0.9", "text/vtt; charset=utf-8"),
         ("audio/mpeg, text/vtt", "audio/mpeg"),
-        ("text/html, text/vtt;q=0.5, audio/mpeg", "text/vtt; charset=utf-8"),
+        ("text/html, text/vtt;q=0.5, audio/mpeg", "audio/mpeg"),
+        ("text/vtt;q=0, audio/mpeg", "audio/mpeg"),
+        ("text/vtt;q=0", "audio/mpeg"),
+        ("text/html, TEXT/VTT;q=0.5, application/x-subrip;q=0.4", "text/vtt; charset=utf-8"),
     ],
 )
 def test_the_first_known_format_is_given(client: httpx.Client, accept: str, media_type: str) -> None:

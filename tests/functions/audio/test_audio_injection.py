@@ -6,6 +6,7 @@ from xml.etree import ElementTree
 import httpx
 import pytest
 
+from functions.audio.normalization import normalized
 from tests.conftest import problem
 from tests.doubles.edge_server import SPEAK, SpeechCloud
 from tests.functions.audio.conftest import SetAudio
@@ -106,11 +107,12 @@ def test_a_hostile_amount_is_a_422(client: httpx.Client, cloud: SpeechCloud, fie
 
 
 @pytest.mark.parametrize("text", HOSTILE_TEXTS, ids=lambda text: repr(text)[:40])
+@pytest.mark.parametrize("normalize", [False, True])
 def test_a_hostile_text_is_said_not_obeyed(
-    client: httpx.Client, cloud: SpeechCloud, set_audio: SetAudio, text: str
+    client: httpx.Client, cloud: SpeechCloud, set_audio: SetAudio, text: str, normalize: bool
 ) -> None:
     set_audio(engine="edge-tts")
-    response = client.post("/audio", json={"text": text})
+    response = client.post("/audio", json={"text": text, "normalize": normalize})
     assert response.status_code == 200, response.text
     spoken = ""
     for turn in cloud.turns:
@@ -119,4 +121,5 @@ def test_a_hostile_text_is_said_not_obeyed(
         assert turn.voice == "Microsoft Server Speech Text to Speech Voice (en-US, ChristopherNeural)"
         assert turn.prosody == {"rate": "+0%", "volume": "+0%", "pitch": "+0Hz"}
         spoken += turn.text
-    assert "".join(spoken.split()) == "".join(NOT_IN_XML.sub(" ", text).split())
+    said = normalized(text) if normalize else text
+    assert "".join(spoken.split()) == "".join(NOT_IN_XML.sub(" ", said).split())

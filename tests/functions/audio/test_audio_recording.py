@@ -125,7 +125,7 @@ def test_the_schema_tells_of_the_sound_and_the_fields(client: httpx.Client) -> N
     assert list(answers["200"]["content"]) == ["audio/mpeg", "text/vtt", "application/x-subrip"]
     assert set(answers["200"]["headers"]) == {"X-Audio-Engine", "X-Audio-Voice", "ETag"}
     fields = schema["components"]["schemas"]["AudioRequest"]
-    assert set(fields["properties"]) == {"text", "voice", "rate", "volume", "pitch"}
+    assert set(fields["properties"]) == {"text", "voice", "rate", "volume", "pitch", "normalize"}
     assert fields["required"] == ["text"]
 
 
