@@ -31,6 +31,7 @@ from common import logs
 from common.app import create_app
 from common.lazy import models
 from common.loop_lag import loop_lag
+from common.memory import give_back_after_peaks
 from common.settings import PREFIX, PROFILE_NAMES, ServerSettings, get_settings
 from functions.audio.handler import router as audio
 from functions.audio.handler import warm_up as warm_up_audio
@@ -61,6 +62,7 @@ async def warm_up(_: FastAPI) -> AsyncIterator[None]:
     settings = get_settings()
     logs.configure(settings.log_style, settings.log_level)
     loop_lag.watch(asyncio.get_running_loop())
+    give_back_after_peaks()
     if settings.warm_up:
         for model in models().values():
             model.warm()

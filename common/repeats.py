@@ -115,6 +115,12 @@ class Run(Generic[T]):
                 return
             await self._room.changed()
 
+    def ahead(self, produce: Produce[T]) -> "Run[T]":
+        """A run for one listener that makes what comes later in this one. What it holds counts as well."""
+        made: Run[T] = Run(produce, self._size, self._room)
+        made.whole = False
+        return made
+
     async def listen(self) -> AsyncGenerator[T]:
         me = object()
         self._heard[me] = 0

@@ -11,9 +11,10 @@ import threading
 from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from common.errors import FactoryError
+from common.repeats import Run
 from common.worker import Worker
 from functions.audio.catalogue import catalogue
 from functions.audio.espeak_child import BYTES_PER_SAMPLE, EVENT_WORD
@@ -21,7 +22,7 @@ from functions.audio.espeak_child import SAMPLE_RATE as ESPEAK_SAMPLE_RATE
 from functions.audio.espeak_process import CannotSpeak, Event, Manner, Sound, Speakers
 from functions.audio.pieces import BIT_RATE_KBPS, SAMPLE_RATE, Piece, Word
 from functions.audio.schemas import AudioRequest
-from functions.audio.splitter import HasRoom, always, cut
+from functions.audio.splitter import cut
 
 if TYPE_CHECKING:
     import lameenc
@@ -61,7 +62,7 @@ class EspeakSpeech:
         return f"espeak-ng:{catalogue[request.voice].espeak}"
 
     async def stream(
-        self, request: AudioRequest, _first_by: float, has_room: HasRoom = always
+        self, request: AudioRequest, _first_by: float, making: Run[Any] | None = None
     ) -> AsyncGenerator[Piece, None]:
         """The pieces of one recording while it is spoken, a sound first; raises EspeakFailed.
 
@@ -81,8 +82,8 @@ class EspeakSpeech:
         speaker = _Speaker(manner(request), deliver)
         parts = await cut(request.spoken_text, PART_BYTES, MAX_PART_BYTES)
         for number, part in enumerate(parts, 1):
-            if number > 1:
-                await has_room()
+            if number > 1 and making is not None:
+                await making.has_room()
             work = asyncio.create_task(
                 _thread.run(partial(speaker.say, part, number == len(parts)), seconds=SECONDS_PER_BYTE * len(part))
             )

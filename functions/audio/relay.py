@@ -5,10 +5,10 @@ heard yet. After that a failure cuts the recording.
 """
 
 import time
-from collections.abc import AsyncGenerator, Iterator
+from collections.abc import AsyncGenerator, Callable, Iterator
 from contextlib import aclosing
 from math import inf
-from typing import ClassVar, Literal, Protocol
+from typing import Any, ClassVar, Literal, Protocol
 
 from tenacity import AsyncRetrying, RetryCallState, stop_after_attempt, wait_random
 
@@ -16,11 +16,11 @@ from common.admission import Admission
 from common.breaker import Breaker
 from common.errors import PatienceOver, QueueFull, UpstreamFailed, UpstreamSilent, UpstreamTimeout
 from common.logs import trace
-from common.repeats import Run
+from common.repeats import Produce, Run
 from functions.audio.engine import UpstreamRefused
 from functions.audio.pieces import BYTES_PER_SECOND, Piece
 from functions.audio.schemas import AudioRequest
-from functions.audio.splitter import MAX_BYTES, PART_BYTES, HasRoom, always, cut
+from functions.audio.splitter import MAX_BYTES, PART_BYTES, cut
 
 # A turn that has begun: its first piece and the others.
 Begun = tuple[Piece, AsyncGenerator[Piece, None]]
@@ -41,6 +41,11 @@ class Turns(Protocol):
     def turn(self, text: str, request: AudioRequest, first_by: float | None) -> AsyncGenerator[Piece, None]: ...
 
 
+async def _room_in(making: Run[Any] | None) -> None:
+    if making is not None:
+        await making.has_room()
+
+
 class CloudSpeech:
     """The speech cloud behind its circuit breaker, for texts of any length."""
 
@@ -56,7 +61,7 @@ class CloudSpeech:
         return request.voice
 
     async def stream(
-        self, request: AudioRequest, first_by: float, has_room: HasRoom = always
+        self, request: AudioRequest, first_by: float, making: Run[Any] | None = None
     ) -> AsyncGenerator[Piece, None]:
         """The pieces of the whole recording, in order.
 
@@ -76,16 +81,16 @@ class CloudSpeech:
                     async for piece in pieces:
                         if following is None:
                             # Not before there is room for it, while those who listen are slow.
-                            await has_room()
-                            following = self._next_run(request, texts)
+                            await _room_in(making)
+                            following = self._next_run(request, texts, making)
                         if isinstance(piece, bytes):
                             sound_bytes += len(piece)
                             yield piece
                         else:
                             yield piece.later(seconds)
                 # A part without a sound has not begun to fetch the one behind it.
-                await has_room()
-                run = following or self._next_run(request, texts)
+                await _room_in(making)
+                run = following or self._next_run(request, texts, making)
                 if run is None:
                     break
                 current, following = run.listen(), None
@@ -96,9 +101,11 @@ class CloudSpeech:
         if not sound_bytes:
             raise UpstreamSilent("the speech cloud sent no sound; the text may hold nothing that can be spoken")
 
-    def _next_run(self, request: AudioRequest, texts: Iterator[str]) -> Run[Piece] | None:
-        text = next(texts, None)
-        return Run(lambda _: self._part(request, text)) if text is not None else None
+    def _next_run(self, request: AudioRequest, texts: Iterator[str], making: Run[Any] | None) -> Run[Piece] | None:
+        if (text := next(texts, None)) is None:
+            return None
+        begin: Callable[[Produce[Piece]], Run[Piece]] = making.ahead if making is not None else Run
+        return begin(lambda _: self._part(request, text))
 
     async def _part(
         self, request: AudioRequest, text: str, first_by: float | None = None

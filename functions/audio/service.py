@@ -8,7 +8,7 @@ from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 from math import ceil
-from typing import Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from common.errors import FactoryError, UpstreamFailed, UpstreamTimeout, UpstreamUnavailable
 from common.repeats import Flights, Kept, Room, Run, request_key
@@ -16,7 +16,6 @@ from common.settings import get_settings
 from functions.audio.espeak import EspeakFailed
 from functions.audio.pieces import EngineName, Piece, Word
 from functions.audio.schemas import AudioRequest
-from functions.audio.splitter import HasRoom
 
 T = TypeVar("T")
 
@@ -35,9 +34,9 @@ class SpeechEngine(Protocol):
     def voice(self, request: AudioRequest) -> str:
         """What `X-Audio-Voice` says of a recording of this engine."""
 
-    def stream(self, request: AudioRequest, first_by: float, has_room: HasRoom) -> AsyncGenerator[Piece, None]:
-        """`first_by` (`time.monotonic`) is when the first sound has to be there; `has_room` is awaited before each
-        further part is made."""
+    def stream(self, request: AudioRequest, first_by: float, making: "Run[Any]") -> AsyncGenerator[Piece, None]:
+        """`first_by` (`time.monotonic`) is when the first sound has to be there; `making` is the run it is for, and
+        is asked for room before each further part is made."""
 
 
 @dataclass(frozen=True)
@@ -126,7 +125,7 @@ class Studio:
     async def _make(
         self, run: Run[Piece | Opening], request: AudioRequest, engines: Sequence[SpeechEngine], first_by: float
     ) -> AsyncGenerator[Piece | Opening, None]:
-        engine, pieces, first = await self._begin(request, engines, first_by, run.has_room)
+        engine, pieces, first = await self._begin(request, engines, first_by, run)
         opening = Opening(engine.name, engine.voice(request), tag(request, engine))
         yield opening
         async with aclosing(pieces):
@@ -143,13 +142,13 @@ class Studio:
             self._kept.keep(self._key(request, engine, engines), _finished(opening, run.pieces))
 
     async def _begin(
-        self, request: AudioRequest, engines: Sequence[SpeechEngine], first_by: float, has_room: HasRoom
+        self, request: AudioRequest, engines: Sequence[SpeechEngine], first_by: float, making: Run[Piece | Opening]
     ) -> tuple[SpeechEngine, AsyncGenerator[Piece, None], Piece]:
         failure: FactoryError | None = None
         for engine in engines:
             if (kept := self._kept.get(self._key(request, engine, engines))) is not None:
                 return engine, _iterated(kept.words), kept.sound
-            pieces = engine.stream(request, first_by, has_room)
+            pieces = engine.stream(request, first_by, making)
             try:
                 return engine, pieces, await anext(pieces)
             except UpstreamUnavailable as error:

@@ -7,7 +7,7 @@ that is over the limit by itself between code points.
 """
 
 import re
-from collections.abc import Awaitable, Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from itertools import pairwise
 from math import ceil
 
@@ -29,14 +29,7 @@ _ESCAPED_BYTES = {"&": len("&amp;"), "<": len("&lt;"), ">": len("&gt;")}
 FEW_CHARACTERS = 1000
 
 Split = Callable[[str], Iterable[str]]
-# What waits until there is room for more of a recording.
-HasRoom = Callable[[], Awaitable[None]]
-
 _worker = Worker("audio-text")
-
-
-async def always() -> None:
-    """There is always room."""
 
 
 def split(text: str, part_bytes: int = PART_BYTES, max_bytes: int = MAX_BYTES) -> list[str]:

@@ -22,6 +22,9 @@ from functions.extract.reader import Piece
 MOST_PADDING = 0.15
 # What runs beside a long window has at most this share of its tokens.
 SHORT_SHARE = 0.25
+# A larger batch takes memory that is worth giving back, when nobody has come for so long.
+LARGE_TOKENS = 256
+REST_SECONDS = 2.0
 # Weight of the newest sample in the moving average of what a token takes.
 SMOOTHING = 0.1
 
@@ -50,6 +53,9 @@ class Batches:
         # The first is for every window, the second for short ones while the first is at a long one.
         self._lanes = (Worker("extract"), Worker("extract-short"))
         self._running: dict[Worker, int] = {}
+        # The most tokens of a batch since memory was given back last, and when it is to be.
+        self._largest = 0
+        self._resting: asyncio.TimerHandle | None = None
         self._seconds_per_token: float | None = None
 
     async def spans(self, engine: GlinerEngine, pieces: Sequence[Piece], started: Callable[[], None]) -> list[Span]:
@@ -79,6 +85,9 @@ class Batches:
 
     def _begin(self) -> None:
         """Start what can run now."""
+        if self._resting is not None:
+            self._resting.cancel()
+            self._resting = None
         for lane in self._lanes:
             if lane not in self._running and (batch := self._next()):
                 self._running[lane] = sum(len(piece.text.tokens) for _, piece in batch)
@@ -117,8 +126,16 @@ class Batches:
             for (turn, _), spans in zip(batch, results, strict=True):
                 self._heard(turn, spans)
         finally:
-            del self._running[lane]
+            self._largest = max(self._largest, self._running.pop(lane))
             self._begin()
+            if not self._running and self._largest > LARGE_TOKENS:
+                self._resting = asyncio.get_running_loop().call_later(REST_SECONDS, self._rest, engine)
+
+    def _rest(self, engine: GlinerEngine) -> None:
+        """Nobody has come for a while: what the largest windows took is given back."""
+        self._largest = 0
+        task = asyncio.create_task(self._lanes[0].run(lambda _: engine.rest()))
+        task.add_done_callback(lambda done: done.cancelled() or done.exception())
 
     def _heard(self, turn: _Turn, spans: list[Span]) -> None:
         turn.found += spans

@@ -113,6 +113,15 @@ class GlinerEngine:
         (logits,) = self._session.run(["logits"], inputs)
         return [_spans(piece, rows) for piece, rows in zip(pieces, logits, strict=True)]
 
+    def rest(self) -> None:
+        """Give back the memory that large windows took: onnxruntime keeps it, and lets go of it only in a run."""
+        from functions.extract.feeds import feeds
+        from functions.extract.runtime import onnxruntime
+
+        options = onnxruntime().RunOptions()
+        options.add_run_config_entry("memory.enable_memory_arena_shrinkage", "cpu:0")
+        self._session.run(["logits"], feeds([self._least_piece().text], self._config.max_width, self._pad_id), options)
+
     def check(self, path: Path) -> None:
         """Raises ModelLoadFailed when the model at `path` cannot answer for a text of one word."""
         for role, token in (("ent_token", self._config.ent_token), ("sep_token", self._config.sep_token)):
@@ -123,12 +132,15 @@ class GlinerEngine:
             reason = f"{self._config.ent_token!r} is token {index}, but {expected} for the model"
             raise ModelLoadFailed(f"the tokenizer in {path.parent} is another model's: {reason}")
         try:
-            labels = ["label"]
-            piece = self.read("word", self.prompt(labels), labels, 0.5).take()
-            assert piece is not None
-            self.spans([piece])
+            self.spans([self._least_piece()])
         except Exception as error:
             raise ModelLoadFailed(f"{path} does not answer: {error}") from error
+
+    def _least_piece(self) -> Piece:
+        labels = ["label"]
+        piece = self.read("word", self.prompt(labels), labels, 0.5).take()
+        assert piece is not None
+        return piece
 
 
 def _spans(piece: Piece, logits: "NDArray[np.float32]") -> list[Span]:

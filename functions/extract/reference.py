@@ -30,6 +30,9 @@ class ReferenceEngine(GlinerEngine):
     def spans(self, pieces: Sequence[Piece]) -> list[list[Span]]:
         return [self._spans_of(piece) for piece in pieces]
 
+    def rest(self) -> None:
+        """torch keeps no arena."""
+
     def _spans_of(self, piece: Piece) -> list[Span]:
         # The package finds the same words again in a text that has a space between any two.
         words_by_start: dict[int, int] = {}
