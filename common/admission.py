@@ -32,26 +32,30 @@ class Limits:
 
 
 class Places:
-    """How many requests a function takes in at the same time, where all of them are at work at once.
+    """How many requests a function takes in at the same time, where something else decides who is next.
 
-    Nobody may have more places than are left free, so one caller alone may have half of them.
+    `Limits` as for `Admission`: nobody may have more places beyond those at work than are left free.
     """
 
-    def __init__(self, name: str, most_of_one: Callable[[], int]) -> None:
-        """`most_of_one` is called on use: the places that one caller may have, if nobody else has any."""
+    def __init__(self, name: str, limits: Callable[[], Limits]) -> None:
+        """`limits` is called on use."""
         self._name = name
-        self._most_of_one = most_of_one
+        self._limits = limits
         self._held: Counter[str] = Counter()
         self._held_seconds = 1.0
 
     @contextmanager
-    def hold(self) -> Iterator[None]:
-        """A place for the request at hand. Raises QueueFull."""
-        caller = flow().caller
-        own, everyone = self._held[caller], self._held.total()
-        if own >= CALLERS_SHARE * self._most_of_one() - everyone:
+    def hold(self, known: int = 0, retry_after: float | None = None) -> Iterator[None]:
+        """A place for the request at hand. Raises QueueFull, to come back after `retry_after` seconds.
+
+        `known`: so many requests are there by another count.
+        """
+        caller, limits = flow().caller, self._limits()
+        own, everyone = self._held[caller], max(known, self._held.total())
+        free = limits.concurrency + CALLERS_SHARE * limits.max_waiting - everyone
+        if free <= 0 or own >= free + limits.concurrency:
             detail = f"{self._name}: {everyone} requests are there already, {own} of them of this caller"
-            raise QueueFull(detail, self.retry_after())
+            raise QueueFull(detail, self.retry_after() if retry_after is None else retry_after)
         self._held[caller] += 1
         begun = time.monotonic()
         try:

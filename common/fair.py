@@ -15,6 +15,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from heapq import heapify, heappop, heappush
+from itertools import takewhile
 from typing import Generic, TypeVar
 
 from common.callers import Flow
@@ -129,18 +130,21 @@ class FairQueue(Generic[T]):
 
     def ahead(self, flow: Flow, cost: float) -> float:
         """The cost of what would be served before an item of `flow` that came now."""
+        return sum(entry.cost for entry in self._before(flow, cost))
+
+    def before(self, flow: Flow, cost: float) -> list[T]:
+        """What would be served before an item of `flow` that came now."""
+        return [entry.item for entry in self._before(flow, cost)]
+
+    def _before(self, flow: Flow, cost: float) -> list[_Entry[T]]:
         marker: T = object()  # type: ignore[assignment]
         before = self._callers[flow.caller].finished.get(flow.request) if flow.caller in self._callers else None
         self.push(marker, flow, cost)
-        total = 0.0
-        for entry in self._ordered():
-            if entry.item is marker:
-                break
-            total += entry.cost
+        found = list(takewhile(lambda entry: entry.item is not marker, self._ordered()))
         self.remove(marker, flow)
         if before is None:
             self._callers[flow.caller].finished.pop(flow.request, None)
-        return total
+        return found
 
     def charge(self, flow: Flow, cost: float) -> None:
         """Something of `flow` has cost this much more (or less) than was said when it was pushed."""

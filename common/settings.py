@@ -74,7 +74,8 @@ class SummarizeSettings(Section):
     )
     parallel: int = Field(4, ge=1, le=32, description="requests that are worked on at the same time")
     slice_ms: int = Field(250, ge=20, le=10_000, description="how long a prompt may hold up someone who reads along")
-    max_waiting: int = Field(16, ge=0, description="requests that may wait; one more is answered 503")
+    max_wait_seconds: float = Field(60.0, gt=0, le=86_400, description="the longest `Prefer: wait` that is granted")
+    max_waiting: int = Field(64, ge=0, description="requests of one caller that may wait; one more is answered 503")
     answer_cache_bytes: int = Field(8_388_608, ge=0, description="answers kept for temperature 0 or a seed; 0: none")
     threads: int = Field(0, ge=0, le=512, description="0: every CPU this process may use, or fewer by measurement")
     repack: bool | None = Field(None, description="lay the weights out anew at load; unset: by measurement")
@@ -160,14 +161,15 @@ PROFILES: dict[Profile, dict[str, Any]] = {
         "warm_up": True,
         "model_wait_seconds": 2.0,
         "drain_seconds": 28,
-        "summarize": {"deadline_seconds": 28.0},
+        "summarize": {"deadline_seconds": 28.0, "max_wait_seconds": 28.0},
     },
     # Only /tmp can be written to; it lives as long as the function's instance, so measuring would be done each time.
     "lambda": {
         "warm_up": False,
         "model_wait_seconds": 25.0,
         "models_folder": "/tmp/segmento-factory/models",
-        "summarize": {"tuning_seconds": 0.0, "cache_folder": "/tmp/segmento-factory"},
+        # An invocation's own limit is the bound.
+        "summarize": {"max_wait_seconds": 900.0, "tuning_seconds": 0.0, "cache_folder": "/tmp/segmento-factory"},
         "extract": {"rebuild": False, "cache_folder": "/tmp/segmento-factory"},
     },
 }

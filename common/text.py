@@ -1,7 +1,12 @@
 """Texts of callers, checked; texts for callers, cleaned. A check raises ValueError with a sentence for the caller."""
 
 import re
+from typing import Any
 
+from pydantic import Field
+
+# What `not_blank` and `without_nul` let through, for openapi.json. Python has more white space than a pattern's \s.
+TEXT_PATTERN = r"^[^\x00]*[^\s\x00\x1c-\x1f\x85][^\x00]*$"
 # An absolute path's folders: a slash with neither a word nor an address in front of it, and all up to the last slash.
 _FOLDERS = re.compile(r"(?<![\w/:.])/(?:[^/\n'\":]++(?<!\s)/)*+(?=[^\s/])")
 
@@ -22,3 +27,8 @@ def without_nul(text: str) -> str:
 def without_folders(text: str) -> str:
     """`text` with the names of files in place of their absolute paths: where they lie is the operator's business."""
     return _FOLDERS.sub("", text)
+
+
+def text_field(characters: int) -> Any:
+    """The field of a text of so many characters at most; openapi.json says of it what the checks above do."""
+    return Field(min_length=1, max_length=characters, json_schema_extra={"pattern": TEXT_PATTERN})

@@ -45,6 +45,7 @@ from functions.audio.voices import DEFAULT_VOICE
 
 # How long GET /audio/voices waits for the cloud's list before it answers with what is known.
 VOICES_SECONDS = 2.0
+LISTENERS_PER_TURN = 4
 
 _TEXT = {"schema": {"type": "string"}}
 _HEADERS: dict[str, Any] = {
@@ -60,10 +61,10 @@ def _limits() -> Limits:
     return Limits(settings.concurrency, settings.max_waiting)
 
 
-def _places() -> int:
-    """Requests of one caller at the same time: listeners may take long to hear what was made long ago."""
+def _listeners() -> Limits:
+    """Requests at the same time: listeners may take long to hear what was made long ago."""
     settings = get_settings().audio
-    return 4 * (settings.concurrency + settings.max_waiting)
+    return Limits(settings.concurrency, LISTENERS_PER_TURN * (settings.concurrency + settings.max_waiting))
 
 
 def _tolerance() -> Tolerance:
@@ -82,7 +83,7 @@ openai = APIRouter(tags=["audio"])
 foreign_errors("/v1/", _openai_members)
 admission = Admission("audio", _limits)
 breaker = Breaker("speech cloud", _tolerance)
-places = Places("audio", _places)
+places = Places("audio", _listeners)
 studio = Studio()
 
 

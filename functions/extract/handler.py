@@ -10,7 +10,7 @@ from fastapi import APIRouter, Request
 from fastapi.responses import Response
 from pydantic import TypeAdapter, ValidationError
 
-from common.admission import Places
+from common.admission import Limits, Places
 from common.app import cancelled_on_disconnect, create_app, create_handler
 from common.errors import FactoryError, FieldError, InvalidInput, QueueFull
 from common.logs import trace
@@ -37,7 +37,7 @@ JSON = "application/json"
 
 router = APIRouter(tags=["extract"])
 # Requests at work take turns at the model, window by window.
-places = Places("extract", lambda: get_settings().extract.max_waiting + 1)
+places = Places("extract", lambda: Limits(1, get_settings().extract.max_waiting))
 batches = Batches()
 flights: Flights[Extraction] = Flights()
 kept: Kept[Extraction] = Kept(

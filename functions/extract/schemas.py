@@ -4,7 +4,7 @@ from typing import Annotated
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
-from common.text import not_blank, without_nul
+from common.text import not_blank, text_field, without_nul
 
 MAX_TEXT_CHARACTERS = 200_000
 MAX_TEXTS = 64
@@ -23,8 +23,8 @@ def _distinct(labels: list[str]) -> list[str]:
     return labels
 
 
-Text = Annotated[str, Field(max_length=MAX_TEXT_CHARACTERS), AfterValidator(not_blank), AfterValidator(without_nul)]
-Label = Annotated[str, Field(max_length=MAX_LABEL_CHARACTERS), AfterValidator(not_blank), AfterValidator(without_nul)]
+Text = Annotated[str, text_field(MAX_TEXT_CHARACTERS), AfterValidator(not_blank), AfterValidator(without_nul)]
+Label = Annotated[str, text_field(MAX_LABEL_CHARACTERS), AfterValidator(not_blank), AfterValidator(without_nul)]
 
 
 class Options(BaseModel):

@@ -129,7 +129,7 @@ def _play(jobs: Sequence[Job], costs: Costs, parallel: int, until: float = inf) 
 
 
 def plan(demand: Demand, jobs: Sequence[Job], costs: Costs, parallel: int) -> Plan | Refusal:
-    """The largest part of `demand` that fits beside `jobs` before its deadline and theirs.
+    """The largest part of `demand` that fits behind `jobs` before its deadline and theirs.
 
     Without a deadline of its own it is all of it, whatever that means for others: it waits its turn as they did.
     """
@@ -151,6 +151,25 @@ def plan(demand: Demand, jobs: Sequence[Job], costs: Costs, parallel: int) -> Pl
     return best
 
 
+def fits_at(place: int, demand: Demand, jobs: Sequence[Job], costs: Costs, parallel: int) -> bool:
+    """Whether all of `demand`, served at `place` among `jobs`, is done in time and makes nobody late."""
+    job = Job(demand.article + demand.frame, demand.output)
+    nobody_late, own = _in_time(jobs, job, costs, parallel, place)
+    return nobody_late and (demand.deadline is None or own <= SAFETY * demand.deadline - OVERHEAD_SECONDS)
+
+
+def _in_time(jobs: Sequence[Job], job: Job, costs: Costs, parallel: int, place: int) -> tuple[bool, float]:
+    """Whether `job` at `place` makes nobody late, and when it is done itself."""
+    without = _play(jobs, costs, parallel).finished
+    after = _play([*jobs[:place], job, *jobs[place:]], costs, parallel).finished
+    own = after.pop(place)
+    nobody_late = all(
+        other.deadline is None or then <= max(other.deadline, before) + TOLERANCE_SECONDS
+        for other, before, then in zip(jobs, without, after, strict=True)
+    )
+    return nobody_late, own
+
+
 def _share(seconds: float, demand: Demand, least: Plan, jobs: Sequence[Job], costs: Costs, parallel: int) -> Plan:
     """`seconds` of the engine's time shared between article and summary."""
     beside = min(len(jobs), parallel - 1)
@@ -170,15 +189,9 @@ def _share(seconds: float, demand: Demand, least: Plan, jobs: Sequence[Job], cos
 def _fits(candidate: Plan, demand: Demand, jobs: Sequence[Job], costs: Costs, parallel: int) -> bool:
     """Whether nobody is late who would not be late anyway."""
     job = Job(candidate.article + demand.frame, candidate.output)
-    without = _play(jobs, costs, parallel).finished
-    *others, own = _play([*jobs, job], costs, parallel).finished
+    nobody_late, own = _in_time(jobs, job, costs, parallel, len(jobs))
     assert demand.deadline is not None
-    if own > SAFETY * demand.deadline - OVERHEAD_SECONDS:
-        return False
-    return all(
-        other.deadline is None or after <= max(other.deadline, before) + TOLERANCE_SECONDS
-        for other, before, after in zip(jobs, without, others, strict=True)
-    )
+    return nobody_late and own <= SAFETY * demand.deadline - OVERHEAD_SECONDS
 
 
 def _refusal(least: Plan, demand: Demand, jobs: Sequence[Job], costs: Costs, parallel: int) -> Refusal:

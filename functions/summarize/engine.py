@@ -11,6 +11,7 @@ from dataclasses import replace
 from typing import TypeVar
 
 from common import models
+from common.admission import Limits, Places
 from common.errors import ModelLoadFailed
 from common.lazy import LazyModel, ModelStatus, Report
 from common.settings import SummarizeSettings, get_settings
@@ -22,6 +23,10 @@ from functions.summarize.rates import Rates
 from functions.summarize.scheduler import Completion, Event, Scheduler, Ticket
 
 T = TypeVar("T")
+
+# About; what it really took is charged afterwards.
+SECONDS_PER_CHARACTER = 0.5e-6
+CONDENSING_SECONDS_PER_CHARACTER = 2.5e-6
 
 
 class LlamaEngine:
@@ -37,6 +42,8 @@ class LlamaEngine:
         self.parallel = settings.parallel
         self._context = context
         self._worker = Worker("tokenizer")
+        self._condenser = Worker("condenser")
+        self.places = Places("summarize", lambda: Limits(settings.parallel, settings.max_waiting))
         self._rates = Rates(settings.parallel, settings.slice_ms / 1000)
         try:
             opening = self.tokenize(prompt.OPENING, True)
@@ -50,9 +57,13 @@ class LlamaEngine:
         """Tokens of `text` without a BOS; `special` reads `<|eot_id|>` and its like as the tokens they name."""
         return self._context.tokenize(text, special)
 
-    async def run(self, work: Callable[[], T]) -> T:
-        """The result of `work` on a thread of its own: for tokenising a whole article, which takes its time."""
-        return await self._worker.run(lambda _: work())
+    async def tokens_of(self, text: str) -> list[int]:
+        """The tokens of a whole article, on a thread of its own: that takes about a microsecond a character."""
+        return await self._worker.run(lambda _: self.tokenize(text, False), SECONDS_PER_CHARACTER * len(text))
+
+    async def run(self, work: Callable[[], T], characters: int) -> T:
+        """The result of `work`, which goes through so many characters, on another: nobody's tokens wait for it."""
+        return await self._condenser.run(lambda _: work(), CONDENSING_SECONDS_PER_CHARACTER * characters)
 
     @property
     def requests(self) -> int:
@@ -70,6 +81,8 @@ class LlamaEngine:
         demand = replace(demand, frame=frame, deadline=seconds)
         jobs = self._scheduler.jobs()
         streams = streams or self._scheduler.streams()
+        if self._place(demand, jobs, streams) is not None:
+            return Plan(demand.article, demand.output)
         outcome = budget.plan(demand, jobs, self._rates.costs(streams), self.parallel)
         if isinstance(outcome, Refusal) and outcome.retry_after is None:
             # Never enough time at the latest pace: but was that the machine's best? Nothing would be measured again
@@ -84,10 +97,25 @@ class LlamaEngine:
         return min(budget.finish_times(jobs, self._rates.costs(streams), self.parallel), default=0.0)
 
     def reserve(self, prompt_tokens: int, output_tokens: int, deadline: float | None, streams: bool) -> Ticket:
-        """A place behind those that are there; it is given back by `release`, or used up by `generate`."""
+        """A place in the order of service: its fair one if nobody is made late by that, else the last.
+
+        It is given back by `release`, or used up by `generate`.
+        """
         ticket = Ticket(prompt_tokens, output_tokens, deadline, streams)
-        self._scheduler.reserve(ticket)
+        frame = max(0, prompt_tokens - self._scheduler.opening_tokens)
+        seconds = None if deadline is None else deadline - time.monotonic()
+        demand = Demand(0, output_tokens, frame, seconds)
+        streams = streams or self._scheduler.streams()
+        self._scheduler.reserve(ticket, self._place(demand, self._scheduler.jobs(), streams))
         return ticket
+
+    def _place(self, demand: Demand, jobs: Sequence[budget.Job], streams: bool) -> int | None:
+        """The fair place of `demand` among `jobs`; None where it is the last, too late, or would make somebody late."""
+        place = self._scheduler.fair_place(demand.article + demand.frame + demand.output)
+        if place >= len(jobs):
+            return None
+        fits = budget.fits_at(place, demand, jobs, self._rates.costs(streams), self.parallel)
+        return place if fits else None
 
     def release(self, ticket: Ticket) -> None:
         """Give a place back; nothing happens if it is used up."""

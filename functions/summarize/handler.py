@@ -12,6 +12,7 @@ from starlette.types import Receive
 
 from common.app import cancelled_on_disconnect, create_app, create_handler
 from common.errors import ClientDisconnected, FactoryError
+from common.headers import qualities
 from common.logs import trace
 from common.patience import deadline, preferred_wait
 from common.problems import unexpected
@@ -22,7 +23,9 @@ from functions.summarize.engine import model
 from functions.summarize.schemas import SummarizeRequest, SummarizeResponse
 from functions.summarize.service import Answer, Piece
 
-EVENT_STREAM = "text/event-stream"
+EVENT_STREAM, JSON = "text/event-stream", "application/json"
+# For proxies: a stream that is collected first is none.
+UNBUFFERED = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
 # Proxies and clients close a connection on which nothing moves; a long article may take longer to read.
 HEARTBEAT_SECONDS = 5.0
 
@@ -47,23 +50,32 @@ class EventStream(StreamingResponse):
 )
 async def summarize(body: SummarizeRequest, request: Request, response: Response) -> SummarizeResponse | Response:
     begun = time.monotonic()
-    wait = preferred_wait(request)
-    until = deadline(request, get_settings().summarize.deadline_seconds)
+    settings = get_settings().summarize
+    wait = preferred_wait(request, settings.max_wait_seconds)
+    until = deadline(request, settings.deadline_seconds, settings.max_wait_seconds)
     if wait is not None:
         response.headers["Preference-Applied"] = f"wait={wait}"
-    if EVENT_STREAM in request.headers.get("accept", ""):
+    if _wants_events(request):
         body = body.model_copy(update={"stream": True})
     async with cancelled_on_disconnect(request):
         pieces = _pieces(body, wait, until)
         # Until it is accepted, so that a full queue or a refused request has its own status.
         await anext(pieces)
         if body.stream:
-            return EventStream(_events(request, pieces, begun), headers=response.headers)
+            headers = {**response.headers, **UNBUFFERED}
+            return EventStream(_events(request, pieces, begun), headers=headers)
         async with aclosing(pieces):
             async for piece in pieces:
                 if isinstance(piece, Answer):
                     return _finished(piece, begun)
     raise FactoryError("the model gave no answer")
+
+
+def _wants_events(request: Request) -> bool:
+    """Whether `Accept` names Server-Sent Events, and JSON not with a higher quality."""
+    named = qualities(request.headers.getlist("accept"))
+    wanted = named.get(EVENT_STREAM, 0.0)
+    return wanted > 0 and wanted >= named.get(JSON, 0.0)
 
 
 async def _pieces(body: SummarizeRequest, wait: int | None, until: float | None) -> AsyncGenerator[Piece]:

@@ -1,7 +1,8 @@
 """Continuous batching: one thread owns the context and works on several requests at once, step by step.
 
 A step decodes one token for every sequence that has read its prompt and, in the same batch, reads a slice of the first
-prompt that is not read yet. Requests are served in order of arrival.
+prompt that is not read yet. Requests are served in the order in which they were given their places: fairly among
+callers and their requests, as far as nobody is made late by it.
 
     reserved ──> waiting ──> reading ──> writing ──> finished
         └───────────┴───────────┴───────────┴──> cancelled, expired or failed
@@ -16,7 +17,9 @@ from dataclasses import dataclass
 from math import inf
 from typing import Literal
 
+from common.callers import flow
 from common.errors import ModelLoadFailed
+from common.fair import FairQueue
 from functions.summarize.budget import Job
 from functions.summarize.context import (
     BATCH_ROWS,
@@ -79,6 +82,9 @@ class Ticket:
         self.tokens: list[int] = []
         self.cached = 0
         self.written = 0
+        self.flow = flow()
+        # Cells of others that went ahead while there were not enough for this one.
+        self.overtaken = 0
         self.cancelled = False
         self.expired = False
         self.submitted_at = self.started_at = self.read_at = 0.0
@@ -106,7 +112,10 @@ class Scheduler:
         self._context = context
         self._opening = list(opening)
         self._changed = threading.Condition()
+        # In the order of service; those at work come first.
         self._tickets: list[Ticket] = []
+        # Where a newcomer belongs among those that wait, by what each caller had and wants.
+        self._fair: FairQueue[Ticket] = FairQueue()
         self._batch: list[Ticket] = []
         # After an aborted step those that write come first: whoever comes and goes cannot keep them waiting.
         self._owed = False
@@ -119,7 +128,7 @@ class Scheduler:
         return len(self._opening)
 
     def jobs(self) -> list[Job]:
-        """What is left of every request that has a place, in order of arrival."""
+        """What is left of every request that has a place, in the order of service."""
         now = time.monotonic()
         with self._changed:
             return [ticket.left(now, len(self._opening)) for ticket in self._tickets]
@@ -128,9 +137,17 @@ class Scheduler:
         with self._changed:
             return any(ticket.streams for ticket in self._tickets)
 
-    def reserve(self, ticket: Ticket) -> None:
+    def fair_place(self, cost: float) -> int:
+        """Where work of this cost (tokens) for the request at hand belongs among `jobs`."""
         with self._changed:
-            self._tickets.append(ticket)
+            waiting = self._fair.before(flow(), cost)
+            return max((self._tickets.index(ticket) for ticket in waiting), default=len(self._admitted()) - 1) + 1
+
+    def reserve(self, ticket: Ticket, place: int | None = None) -> None:
+        """`place` is one among `jobs`; by default the last."""
+        with self._changed:
+            self._tickets.insert(len(self._tickets) if place is None else place, ticket)
+            self._fair.push(ticket, ticket.flow, ticket.prompt_tokens + ticket.output_tokens)
 
     def submit(self, ticket: Ticket, prompt: Sequence[int], sampling: Sampling, emit: Emit) -> None:
         """Start work on a reserved ticket. `emit` gets pieces of text and a Completion or an exception at last, on the
@@ -152,10 +169,14 @@ class Scheduler:
             ticket.expired = ticket.expired or expired
             ticket.cancelled = True
             if ticket.prompt is None:
-                self._tickets.remove(ticket)
+                self._forget(ticket)
             elif ticket in self._batch and not ticket.writing:
                 self._context.abort()
             self._changed.notify()
+
+    def _forget(self, ticket: Ticket) -> None:
+        self._tickets.remove(ticket)
+        self._fair.remove(ticket, ticket.flow)
 
     def idle(self) -> bool:
         """No request has a place, and the cache holds nothing but the shared opening."""
@@ -221,17 +242,32 @@ class Scheduler:
                 self._release(ticket)
 
     def _admit(self) -> None:
-        """Give free slots to those that wait, in order; the first that does not fit holds up the rest."""
+        """Give free slots to those that wait, in order.
+
+        One for which there are not enough cells is passed over, until those that went ahead have as many as it wants:
+        then the others wait for it.
+        """
         slots = set(range(SHARED_SEQUENCE + 1, self.parallel + 1)) - {ticket.slot for ticket in self._tickets}
-        for ticket in self._tickets:
+        passed: list[Ticket] = []
+        for ticket in list(self._tickets):
             if ticket.slot is not None or ticket.prompt is None:
                 continue
-            if not slots or self._cells(ticket) > self._free_cells():
+            if not slots:
                 return
-            self._start(ticket, slots.pop())
+            if self._cells(ticket) <= self._free_cells():
+                for other in passed:
+                    other.overtaken += self._cells(ticket)
+                self._start(ticket, slots.pop())
+            elif ticket.overtaken >= self._cells(ticket):
+                return
+            else:
+                passed.append(ticket)
 
     def _start(self, ticket: Ticket, slot: int) -> None:
         assert ticket.prompt is not None
+        self._fair.take(ticket, ticket.flow)
+        self._tickets.remove(ticket)
+        self._tickets.insert(len(self._admitted()), ticket)
         ticket.slot = slot
         ticket.started_at = time.monotonic()
         ticket.sampler = self._context.sampler(ticket.sampling)
@@ -385,7 +421,7 @@ class Scheduler:
     def _release(self, ticket: Ticket) -> None:
         with self._changed:
             if ticket in self._tickets:
-                self._tickets.remove(ticket)
+                self._forget(ticket)
             if ticket.slot is not None:
                 self._context.forget(ticket.slot)
                 ticket.slot = None

@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
-from common.text import not_blank, without_nul
+from common.text import not_blank, text_field, without_nul
 
 MAX_TEXT_CHARACTERS = 200_000
 MAX_NEW_TOKENS = 1024
@@ -15,7 +15,7 @@ MAX_SEED = 2**32 - 2
 class SummarizeRequest(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True)
 
-    text: Annotated[str, Field(max_length=MAX_TEXT_CHARACTERS), AfterValidator(not_blank), AfterValidator(without_nul)]
+    text: Annotated[str, text_field(MAX_TEXT_CHARACTERS), AfterValidator(not_blank), AfterValidator(without_nul)]
     max_tokens: int = Field(150, ge=1, le=MAX_NEW_TOKENS, description="most tokens the summary may have")
     temperature: float = Field(0.7, ge=0, le=2, allow_inf_nan=False, description="0 always picks the likeliest token")
     seed: int | None = Field(None, ge=0, le=MAX_SEED, description="the same seed gives the same summary")

@@ -52,11 +52,10 @@ class Article:
 
 @dataclass(frozen=True)
 class Limit:
-    """Until when, how long the caller said it would wait, and whether it has passed the queue already."""
+    """Until when, and how long the caller said it would wait."""
 
     deadline: float | None = None
     wait: float | None = None
-    admitted: bool = False
 
 
 async def summarize(
@@ -73,12 +72,22 @@ async def summarize(
     place or no time, and Unavailable when the deadline came before the first word.
     """
     begun = time.monotonic()
+    # Before anything is done for it.
+    with engine.places.hold(engine.requests, engine.retry_after()):
+        async with aclosing(_summarize(request, engine, settings, Limit(deadline, wait), begun)) as pieces:
+            async for piece in pieces:
+                yield piece
+
+
+async def _summarize(
+    request: SummarizeRequest, engine: LlamaEngine, settings: SummarizeSettings, limit: Limit, begun: float
+) -> AsyncGenerator[Piece]:
     article = await _read(request, engine, settings)
     over = len(article.tokens) > article.room
-    if over and settings.overflow == "map_reduce" and deadline is None:
+    if over and settings.overflow == "map_reduce" and limit.deadline is None:
         pieces = _map_reduce(request, engine, settings, article, begun)
     else:
-        pieces = _condensed(request, engine, settings, article, Limit(deadline, wait), begun)
+        pieces = _condensed(request, engine, settings, article, limit, begun)
     async with aclosing(pieces):
         try:
             async for piece in pieces:
@@ -96,7 +105,7 @@ async def _read(request: SummarizeRequest, engine: LlamaEngine, settings: Summar
         most = request.max_tokens + room - MIN_ARTICLE_TOKENS
         raise InvalidInput([FieldError("max_tokens", f"may be at most {most} with this model's context")])
     text = request.text.strip()
-    tokens = await engine.run(lambda: engine.tokenize(text, False))
+    tokens = await engine.tokens_of(text)
     room = min(room, settings.max_article_tokens or room)
     if settings.overflow == "error":
         _check_room(len(tokens), room)
@@ -116,7 +125,7 @@ async def _condensed(
     frame = prompt.frame_length(engine.tokenize, told)
     wanted = min(len(article.tokens), article.room)
     beside = engine.requests > 0
-    ticket, room = _reserve(Demand(wanted, request.max_tokens, frame), limit, request, engine, settings)
+    ticket, room = _reserve(Demand(wanted, request.max_tokens, frame), limit, request, engine)
     try:
         if settings.overflow == "error":
             _check_room(len(article.tokens), room)
@@ -128,7 +137,8 @@ async def _condensed(
                 _shortened(article, room, engine, settings.lead_share) if condensed else article.tokens,
                 engine.tokenize,
                 output if told is not None else None,
-            )
+            ),
+            len(article.text) if condensed else 0,
         )
         sampling = Sampling(output, request.temperature, request.seed)
         written: list[str] = []
@@ -154,11 +164,8 @@ def _reserve(
     limit: Limit,
     request: SummarizeRequest,
     engine: LlamaEngine,
-    settings: SummarizeSettings,
 ) -> tuple[Ticket, int]:
     """A place, and the tokens of the article that will be read; nothing may be awaited in here."""
-    if not limit.admitted:
-        _check_queue(engine, settings)
     outcome = engine.plan(demand, limit.deadline, request.stream)
     if isinstance(outcome, Refusal):
         if limit.wait is not None and outcome.needed > limit.wait:
@@ -168,11 +175,6 @@ def _reserve(
         raise QueueFull("summarize: there is no time for one more request before its deadline", retry_after)
     ticket = engine.reserve(demand.frame + outcome.article, outcome.output, limit.deadline, request.stream)
     return ticket, outcome.article
-
-
-def _check_queue(engine: LlamaEngine, settings: SummarizeSettings) -> None:
-    if engine.requests >= settings.parallel + settings.max_waiting:
-        raise QueueFull(f"summarize: {settings.max_waiting} requests wait already", engine.retry_after())
 
 
 def _check_room(tokens: int, room: int) -> None:
@@ -192,7 +194,6 @@ async def _map_reduce(
     request: SummarizeRequest, engine: LlamaEngine, settings: SummarizeSettings, article: Article, begun: float
 ) -> AsyncGenerator[Piece]:
     """Summaries of the article's parts, made side by side, and then the summary of these."""
-    _check_queue(engine, settings)
     yield Accepted()
     output = max(1, int(article.room * PART_SHARE))
     room = min(article.room, engine.context_tokens - prompt.frame_length(engine.tokenize) - output)
@@ -205,19 +206,19 @@ async def _map_reduce(
             return await _part(part, output, request, engine, phases)
 
     while tokens > article.room:
-        parts = await engine.run(partial(condense.windows, text, room, _counter(engine)))
+        parts = await engine.run(partial(condense.windows, text, room, _counter(engine)), len(text))
         try:
             async with asyncio.TaskGroup() as group:
                 tasks = [group.create_task(summary(part)) for part in parts]
         except ExceptionGroup as failures:
             raise failures.exceptions[0] from None
         text, before = "\n\n".join(task.result() for task in tasks), tokens
-        tokens = len(await engine.run(partial(engine.tokenize, text, False)))
+        tokens = len(await engine.tokens_of(text))
         if tokens >= before:
             # The model writes more than it reads; what is too much is condensed.
             break
     reduced = Article(text, engine.tokenize(text, False), article.room)
-    async with aclosing(_condensed(request, engine, settings, reduced, Limit(admitted=True), begun)) as pieces:
+    async with aclosing(_condensed(request, engine, settings, reduced, Limit(), begun)) as pieces:
         async for piece in pieces:
             if isinstance(piece, Answer):
                 fields = {"condensed": True, "input_tokens": len(article.tokens)}
@@ -230,7 +231,7 @@ async def _map_reduce(
 async def _part(
     text: str, output: int, request: SummarizeRequest, engine: LlamaEngine, phases: dict[str, float]
 ) -> str:
-    tokens = await engine.run(lambda: prompt.build(engine.tokenize(text, False), engine.tokenize))
+    tokens = prompt.build(await engine.tokens_of(text), engine.tokenize)
     sampling = Sampling(output, request.temperature, request.seed)
     ticket = engine.reserve(len(tokens), output, None, False)
     written = ""
