@@ -132,14 +132,11 @@ async def _condensed(
         yield Accepted()
         condensed = room < len(article.tokens)
         output = ticket.output_tokens
-        tokens = await engine.run(
-            lambda: prompt.build(
-                _shortened(article, room, engine, settings.lead_share) if condensed else article.tokens,
-                engine.tokenize,
-                output if told is not None else None,
-            ),
-            len(article.text) if condensed else 0,
-        )
+        read = article.tokens
+        if condensed:
+            shortened = partial(_shortened, article, room, engine, settings.lead_share)
+            read = await engine.run(shortened, len(article.text))
+        tokens = prompt.build(read, engine.tokenize, output if told is not None else None)
         sampling = Sampling(output, request.temperature, request.seed)
         written: list[str] = []
         async with aclosing(engine.generate(ticket, tokens, sampling)) as stream:
