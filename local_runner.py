@@ -20,7 +20,6 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import lru_cache, partial
 from pathlib import Path
-from typing import Any
 
 import uvicorn
 from fastapi import APIRouter, FastAPI
@@ -32,13 +31,15 @@ from common.app import create_app
 from common.lazy import models
 from common.loop_lag import loop_lag
 from common.memory import give_back_after_peaks
-from common.settings import PREFIX, PROFILE_NAMES, ServerSettings, get_settings
+from common.settings import PREFIX, PROFILE_NAMES, get_settings
 from functions.audio.handler import router as audio
 from functions.audio.handler import warm_up as warm_up_audio
 from functions.extract.handler import router as extract
 from functions.health.handler import router as health
 from functions.summarize.handler import router as summarize
-from runner.connections import ACCEPTED_AT_ONCE, BoundedProtocol, BoundedServer, Connections, Limits
+from runner.connections import Connections, limits
+from runner.protocol import ACCEPTED_AT_ONCE, BoundedProtocol, BoundedServer
+from runner.proxies import TrustedProxies
 
 SEND_BUFFER_BYTES = 256 * 1024
 PAGE = Path(__file__).resolve().parent / "page.html"
@@ -71,12 +72,8 @@ async def warm_up(_: FastAPI) -> AsyncIterator[None]:
 
 
 app = create_app(summarize, extract, audio, health, page, lifespan=warm_up)
-
-
-def _protocol(settings: ServerSettings) -> Any:
-    """What makes uvicorn's connections."""
-    limits = Limits(settings.header_seconds, settings.send_seconds, settings.header_bytes, settings.max_connections)
-    return partial(BoundedProtocol, connections=Connections(limits))
+# Outermost: who the caller is has to be known before anything is done for it.
+app.add_middleware(TrustedProxies)
 
 
 def listen(config: uvicorn.Config) -> socket.socket:
@@ -92,8 +89,10 @@ def listen(config: uvicorn.Config) -> socket.socket:
 
 def serve(config: uvicorn.Config, sockets: list[socket.socket]) -> None:
     """Serve until a signal says to end and what was running then has ended; it does not return from that."""
+    connections = Connections(limits(get_settings()))
+    config.http = partial(BoundedProtocol, connections=connections)  # type: ignore[assignment]
     try:
-        BoundedServer(config).run(sockets)
+        BoundedServer(config, connections).run(sockets)
     except SystemExit:
         # uvicorn has raised the signal again. The interpreter's clean-up is left out: while it runs, each thread that
         # comes back to Python is ended there, and a model's loader in C++ answers that with abort().
@@ -124,11 +123,10 @@ def main(arguments: list[str] | None = None) -> None:
         log_level="warning",
         timeout_graceful_shutdown=settings.drain_seconds,
         timeout_keep_alive=settings.server.keep_alive_seconds,
-        http=_protocol(settings.server),
         ws="none",
         backlog=ACCEPTED_AT_ONCE,
-        proxy_headers=bool(settings.trusted_proxies),
-        forwarded_allow_ips=settings.trusted_proxies,
+        # uvicorn trusts 127.0.0.1, and with `*` the first address that a caller claims.
+        proxy_headers=False,
     )
     # Bound here, so that a port in use ends the start and port 0 is printed as the port it became.
     try:

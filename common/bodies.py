@@ -7,8 +7,17 @@ from collections import Counter
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from common import logs
 from common.callers import flow
-from common.errors import FactoryError, FieldError, InvalidInput, PayloadTooLarge, QueueFull, UnsupportedMediaType
+from common.errors import (
+    FactoryError,
+    FieldError,
+    InvalidInput,
+    PayloadTooLarge,
+    QueueFull,
+    RequestTooSlow,
+    UnsupportedMediaType,
+)
 from common.problems import problem_response
 from common.settings import get_settings
 
@@ -20,6 +29,8 @@ LINGER_SECONDS = 2.0
 SMALL_BYTES = 64 * 1024
 # A smaller body is parsed within some 10 ms, whatever it holds.
 QUICKLY_PARSED_BYTES = 128 * 1024
+# The time for the headers is the body's too, and each second more has to bring so much of it.
+LEAST_BYTES_PER_SECOND = 5_000
 # What a larger one may hold: far more than 64 texts, 50 labels and all fields, and parsed in no time.
 MOST_STRINGS = 1024
 MOST_BYTES_BESIDE_STRINGS = 16 * 1024
@@ -112,15 +123,24 @@ async def _read(headers: Headers, receive: Receive, share: _Share) -> bytes | No
         raise _Refused(UnsupportedMediaType(detail))
     body = bytearray()
     more = True
-    while more:
-        message = await receive()
-        if message["type"] == "http.disconnect":
-            return None
-        body += message.get("body", b"")
-        more = message.get("more_body", False)
-        if len(body) > limit:
-            raise too_large
-        share.grow_to(len(body))
+    seconds = get_settings().server.header_seconds
+    until = asyncio.get_running_loop().time() + seconds
+    try:
+        async with asyncio.timeout_at(until) as patience:
+            while more:
+                message = await receive()
+                if message["type"] == "http.disconnect":
+                    logs.trace().left = True
+                    return None
+                body += message.get("body", b"")
+                more = message.get("more_body", False)
+                if len(body) > limit:
+                    raise too_large
+                share.grow_to(len(body))
+                patience.reschedule(until + len(body) / LEAST_BYTES_PER_SECOND)
+    except TimeoutError:
+        detail = f"body: it may take {seconds:g} s, and one more for each {LEAST_BYTES_PER_SECOND} bytes"
+        raise _Refused(RequestTooSlow(detail)) from None
     return bytes(body)
 
 

@@ -5,6 +5,7 @@ directory, the profile, the defaults below. `python -m common.settings` prints t
 """
 
 import difflib
+import ipaddress
 import os
 import sys
 from collections.abc import Iterator, Mapping
@@ -34,6 +35,16 @@ def _from_root(path: Path) -> Path:
 HomePath = Annotated[Path, AfterValidator(Path.expanduser), AfterValidator(_from_root)]
 
 
+def _proxies(value: str) -> str:
+    for name in value.split(",") if value not in ("", "*") else ():
+        ipaddress.ip_network(name.strip())
+    return value
+
+
+# Kept as it was written; `*` is whoever connects.
+Proxies = Annotated[str, AfterValidator(_proxies)]
+
+
 class Section(BaseModel):
     # Defaults are validated as well: that is what makes their paths absolute.
     model_config = ConfigDict(extra="forbid", protected_namespaces=(), validate_default=True)
@@ -44,12 +55,15 @@ class ServerSettings(Section):
         75, ge=1, le=3600, description="how long a connection is kept after an answer; longer than proxies keep it"
     )
     header_seconds: float = Field(
-        10.0, gt=0, le=300, description="limit for the headers; then a body needs 5 kB a second"
+        10.0, gt=0, le=300, description="limit for the headers; a body has it too, and a second for each 5 kB"
     )
     send_seconds: float = Field(120.0, gt=0, description="limit for a client to take the next of an answer")
     header_bytes: int = Field(32_768, ge=4096, le=1_048_576, description="larger headers are answered 431")
     max_connections: int = Field(
         1024, ge=1, description="beyond it, or what descriptors allow, the longest idle one is closed"
+    )
+    max_unsent_bytes: int = Field(
+        67_108_864, ge=1_048_576, description="of all answers that wait to be taken; over it the largest are cut"
     )
 
 
@@ -175,6 +189,20 @@ PROFILES: dict[Profile, dict[str, Any]] = {
 }
 
 
+# From here the Hub's proxy calls a Space's container, and writes the caller's address at the end of X-Forwarded-For.
+SPACE_PROXIES = "10.0.0.0/8"
+# What the Hub sets in each of its containers. The image runs elsewhere too, where such an address may be anybody's.
+SPACE_VARIABLE = "SPACE_ID"
+
+
+def profile_defaults(profile: str) -> dict[str, Any]:
+    """What the profile sets here."""
+    defaults = PROFILES.get(profile, {})  # type: ignore[call-overload]
+    if profile == "space" and os.environ.get(SPACE_VARIABLE):
+        return {**defaults, "trusted_proxies": SPACE_PROXIES}
+    return dict(defaults)
+
+
 class ProfileDefaults(PydanticBaseSettingsSource):
     """The defaults of the chosen profile, as a source that stands behind the environment."""
 
@@ -182,7 +210,7 @@ class ProfileDefaults(PydanticBaseSettingsSource):
         raise NotImplementedError  # __call__ gives every value at once
 
     def __call__(self) -> dict[str, Any]:
-        return PROFILES.get(self.current_state.get("profile", "embedded"), {})
+        return profile_defaults(self.current_state.get("profile", "embedded"))
 
 
 class Settings(BaseSettings):
@@ -217,8 +245,8 @@ class Settings(BaseSettings):
     drain_seconds: int = Field(10, ge=0, le=3600, description="after SIGTERM: for requests under way to end")
     models_folder: HomePath = Field(Path("models"), description="where downloaded models are kept")
     offline: bool = Field(False, description="download nothing: a model that is not there is an error")
-    trusted_proxies: str = Field(
-        "", description="addresses and networks whose X-Forwarded-For and -Proto are believed, with commas; *: all"
+    trusted_proxies: Proxies = Field(
+        "", description="addresses and networks whose X-Forwarded-For and -Proto are believed, with commas; *: any"
     )
     server: ServerSettings = ServerSettings()
     summarize: SummarizeSettings = SummarizeSettings()
@@ -308,7 +336,7 @@ def sources(settings: Settings) -> dict[tuple[str, ...], str]:
             return "environment"
         if variable in dotenv:
             return ".env"
-        return "profile" if _has(PROFILES[settings.profile], path) else "default"
+        return "profile" if _has(profile_defaults(settings.profile), path) else "default"
 
     return {path: source(path) for path, _ in leaves(settings)}
 
