@@ -73,6 +73,7 @@ COPY --from=build /app/.venv .venv
 COPY --from=build --chown=1000:1000 /app/models models
 COPY --from=build /app/common common
 COPY --from=build /app/functions functions
+COPY --from=build /app/runner runner
 COPY --from=build /app/local_runner.py /app/page.html /app/LICENSE ./
 
 # HOME is said, since not every runtime looks it up: the caches of the service and of the hub's library are in it. The

@@ -40,6 +40,7 @@ LINGER_BYTES = 4 * 1024 * 1024
 KNOWN_METHOD = b"TRACE"
 LONGEST_METHOD = 32
 FRAMING = (b"content-length", b"transfer-encoding")
+INTERNET = (socket.AF_INET, socket.AF_INET6)
 # Linux, struct tcp_info: tcpi_bytes_acked.
 TCP_INFO_BYTES_ACKED = struct.Struct("=Q")
 TCP_INFO_OFFSET = 120
@@ -234,13 +235,12 @@ class BoundedProtocol(HttpToolsProtocol):
             return
         if self._refusal is not None:
             self.refuse(self._refusal)
-        elif self.phase is Phase.WORKING:
-            self._wait()
-            if self._held:
-                self.loop.call_soon(self._go_on)
-        else:
-            self._enter(self.phase)
-            self._connections.waits(self)
+            return
+        # The next request may have begun: its time begins now.
+        self._enter(Phase.WAITING if self.phase is Phase.WORKING else self.phase)
+        self._connections.waits(self)
+        if self._held:
+            self.loop.call_soon(self._go_on)
 
     def overdue(self, now: float) -> str | None:
         """Let go of the connection when its time is over; why, if it was."""
@@ -276,7 +276,7 @@ class BoundedProtocol(HttpToolsProtocol):
             self._refusal = error
             return
         if self.cycle is None or self.cycle.response_complete or not self.cycle.response_started:
-            self.transport.write(_answer(error))
+            self.transport.write(_answer(error, self.server_state.default_headers))
         if self.cycle is not None and not self.cycle.response_complete:
             self.cycle.disconnected = True
             self.cycle.message_event.set()
@@ -323,7 +323,7 @@ class BoundedProtocol(HttpToolsProtocol):
     def _acknowledged_bytes(self) -> int:
         """What the reader's side has taken. Our own buffer does not tell it: the system's is megabytes large."""
         connection = self.transport.get_extra_info("socket")
-        if not hasattr(socket, "TCP_INFO") or connection.family not in (socket.AF_INET, socket.AF_INET6):
+        if not hasattr(socket, "TCP_INFO") or getattr(connection, "family", None) not in INTERNET:
             return -self.unsent_bytes()
         info = connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, TCP_INFO_OFFSET + TCP_INFO_BYTES_ACKED.size)
         if len(info) < TCP_INFO_OFFSET + TCP_INFO_BYTES_ACKED.size:
@@ -370,12 +370,13 @@ class _Flow(FlowControl):
             super().resume_reading()
 
 
-def _answer(error: FactoryError) -> bytes:
+def _answer(error: FactoryError, default_headers: list[tuple[bytes, bytes]]) -> bytes:
     """`error` as an answer to a request that the application never sees."""
     request_id = uuid.uuid4().hex
     body = error.body(request_id)
     lines = [
         f"HTTP/1.1 {error.status} {error.title}",
+        *(f"{name.decode()}: {value.decode()}" for name, value in default_headers),
         f"content-type: {PROBLEM_JSON}",
         f"content-length: {len(body)}",
         f"x-request-id: {request_id}",
