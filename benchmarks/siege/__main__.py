@@ -1,48 +1,95 @@
-"""A siege of the service by crowds and strangers, on the loopback.
+"""What many, greedy, slow and absent clients do to the service, and to the others.
 
-    python -m benchmarks.siege [--only NAME,..] [--seconds 30] [--one-address] [--root DIR]
+    python -m benchmarks.siege [--only mixed,extract] [--one-address] [--root DIR] [--against DIR] [--set NAME=VALUE]
 
-Each scenario starts a service of its own with the embedded models and prints a table. Clients come from addresses of
-their own, 127.0.x.y, unless `--one-address` has all of them be one caller. The clients run on the same cores.
+Starts the service with the embedded models in front of a loopback speech cloud, once for each scenario, and sends it
+bounded traffic over the loopback network: each caller has an address of its own there, or all have one. Prints a table
+of what was measured and of what should have been; the exit code is 1 where that was missed.
+
+The clients share the CPUs with the service: what their own process took is printed too.
 """
 
 import argparse
 import asyncio
-import os
-import platform
+import sys
 import time
+from collections.abc import Sequence
+from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 
-from benchmarks.siege.scenarios import SCENARIOS, Siege
+from benchmarks.siege import connections, crowds, memory, mixed, neighbours
+from benchmarks.siege.idle import idle
+from benchmarks.siege.plan import Row, Scenario, Siege
+from benchmarks.siege.wire import Addresses
+from benchmarks.summarize.report import save
+from benchmarks.summarize.server import stop_cleanly
+from benchmarks.summarize.sides import ROOT
 
-ROOT = Path(__file__).resolve().parent.parent.parent
+SCENARIOS: dict[str, Scenario] = {
+    "mixed": mixed.mixed,
+    "extract": neighbours.extract,
+    "summarize": neighbours.summarize,
+    "audio": neighbours.audio,
+    "overload": crowds.overload,
+    "impatient": crowds.impatient,
+    "articles": crowds.articles,
+    "connections": connections.idle_connections,
+    "listeners": connections.deaf_listeners,
+    "memory": memory.memory,
+}
+IDLE = "idle"
+
+
+async def besiege(options: argparse.Namespace) -> list[tuple[str, Row]]:
+    scenarios: dict[str, Scenario] = {**SCENARIOS, IDLE: partial(idle, against=options.against)}
+    found: list[tuple[str, Row]] = []
+    print(lines(["scenario", "what", "measured", "target", ""]), lines(["---"] * 5), sep="\n", flush=True)
+    for name in options.only or scenarios:
+        siege = Siege(options.root, name, options.one_address, options.set, Addresses(options.one_address))
+        begun, cpu_begun = time.monotonic(), time.process_time()
+        try:
+            rows = await scenarios[name](siege)
+        except (OSError, RuntimeError, EOFError) as error:
+            rows = [Row("- it could not be measured", f"{type(error).__name__}: {error}", "measured", False)]
+        took = time.monotonic() - begun
+        share = (time.process_time() - cpu_begun) / took
+        rows.append(Row("- the clients' own process", f"{share:.0%} of one CPU, {took:.0f} s in all"))
+        for row in rows:
+            found.append((name, row))
+            verdict = "" if row.met is None else "met" if row.met else "MISSED"
+            print(lines([name, row.what, row.measured, row.target, verdict]), flush=True)
+    return found
+
+
+def lines(cells: Sequence[str]) -> str:
+    return f"| {' | '.join(cells)} |"
+
+
+def names(value: str) -> list[str]:
+    chosen = value.split(",")
+    if unknown := set(chosen) - {*SCENARIOS, IDLE}:
+        raise argparse.ArgumentTypeError(f"no scenario {unknown}: there are {', '.join([*SCENARIOS, IDLE])}")
+    return chosen
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="A siege of the service by crowds and strangers.")
-    parser.add_argument("--only", default=",".join(SCENARIOS), help=f"of {', '.join(SCENARIOS)}")
-    parser.add_argument("--seconds", type=float, default=30.0, help="of each scenario")
-    parser.add_argument("--one-address", action="store_true", help="everybody is one caller")
+    parser = argparse.ArgumentParser(description="Besiege the service, and print what became of the honest callers.")
+    parser.add_argument("--only", type=names, help=f"scenarios, with commas: {', '.join([*SCENARIOS, IDLE])}")
+    parser.add_argument("--one-address", action="store_true", help="all callers come from one address")
     parser.add_argument("--root", type=Path, default=ROOT, help="the checkout to besiege")
+    parser.add_argument("--against", type=Path, help="another checkout, beside which `idle` measures")
+    parser.add_argument(
+        "--set", action="append", default=[], metavar="NAME=VALUE", help="a setting: AUDIO__CONCURRENCY=8"
+    )
     options = parser.parse_args()
-    siege = Siege(options.root.resolve(), options.seconds, options.one_address)
-    print(f"{_cpu()}, {os.cpu_count()} CPUs; {'one address' if siege.one_address else 'an address each'}\n", flush=True)
-    for name in options.only.split(","):
-        scenario = SCENARIOS[name]
-        begun, used = time.monotonic(), time.process_time()
-        rows = asyncio.run(scenario(siege))  # type: ignore[arg-type]
-        share = (time.process_time() - used) / (time.monotonic() - begun)
-        print(f"**{name}**: {(scenario.__doc__ or '').strip()}\n\n| | |\n|---|---|")
-        for label, value in rows:
-            print(f"| {label} | {value} |")
-        print(f"| the clients' own share of a core | {share:.0%} |\n", flush=True)
-
-
-def _cpu() -> str:
-    for line in Path("/proc/cpuinfo").read_text().splitlines():
-        if line.startswith("model name"):
-            return line.partition(":")[2].strip()
-    return platform.processor()
+    options.root = options.root.resolve()
+    stop_cleanly()
+    found = asyncio.run(besiege(options))
+    print(f"\nraw figures: {save('siege', [{'scenario': name, **asdict(row)} for name, row in found])}")
+    missed = sum(row.met is False for _, row in found)
+    print(f"{missed} targets missed" if missed else "all targets met")
+    sys.exit(1 if missed else 0)
 
 
 if __name__ == "__main__":
