@@ -1,13 +1,16 @@
 """Ask /health every 50 ms, whether the one before is answered or not, and print what was seen at the end of the input.
 
-    python -m benchmarks.siege.prober PORT
+    python -m benchmarks.siege.prober PORT [SECONDS]
 
-It comes from an address of its own and opens a connection for each question, as a monitor does.
+An answer that took longer than SECONDS is told at once, with when it was asked for (`time.monotonic`). It comes from an
+address of its own and opens a connection for each question, as a monitor does.
 """
 
 import asyncio
 import json
+import math
 import sys
+import time
 
 from benchmarks.siege.wire import ask, request
 
@@ -16,15 +19,18 @@ ADDRESS = "127.0.255.1"
 OPEN = (b'"state":"open"', b'"state":"half-open"')
 
 
-async def probe(port: int) -> None:
+async def probe(port: int, slow_seconds: float) -> None:
     seconds: list[float] = []
     lost, opened = 0, False
     question = request("/health")
 
     async def once() -> None:
         nonlocal lost, opened
+        asked_at = time.monotonic()
         reply = await ask(port, ADDRESS, question, GIVE_UP_SECONDS)
         seconds.append(min(reply.seconds, GIVE_UP_SECONDS) if reply.status == 200 else GIVE_UP_SECONDS)
+        if seconds[-1] > slow_seconds:
+            print(json.dumps({"asked_at": asked_at, "seconds": seconds[-1]}), flush=True)
         lost += reply.status != 200
         opened = opened or any(state in reply.body for state in OPEN)
 
@@ -41,4 +47,4 @@ async def probe(port: int) -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(probe(int(sys.argv[1])))
+    asyncio.run(probe(int(sys.argv[1]), float(sys.argv[2]) if len(sys.argv) > 2 else math.inf))

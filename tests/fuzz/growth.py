@@ -1,0 +1,109 @@
+"""Whether a function's time grows faster than its input.
+
+Time is that of the thread on the CPU, and the least of several tries: what else the machine does is not counted. A
+first look at two lengths is cheap; only what looks bad there is measured at longer and longer inputs.
+"""
+
+import gc
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from itertools import pairwise
+
+from tests.fuzz.alphabet import Case, made
+
+# Linear is 1; sorting and the odd cache miss are a little more. Quadratic is 2.
+MOST_EXPONENT = 1.5
+# Growth that costs nothing at the longest input is nobody's trouble.
+LEAST_SECONDS = 0.05
+# A look at this length and at some times as much, and what has to come of it to be worth a second one.
+LOOK_CHARACTERS, LOOK_TIMES, LOOK_SECONDS = 3_000, 4, 0.0008
+# Longer texts than the one that took so long are not tried.
+ENOUGH_SECONDS = 0.3
+TRIES, CONFIRMATIONS = 3, 2
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A place where callers' text comes in. `call` is what is done with it, `most` how many characters it may have.
+
+    The first look is at `look` characters: more than what is done at once, where longer texts are cut into parts.
+    """
+
+    name: str
+    call: Callable[[str], object]
+    most: int
+    look: int = LOOK_CHARACTERS
+
+
+@dataclass(frozen=True)
+class Fault:
+    """`seconds` for `length` characters of `case`, which grew with this exponent."""
+
+    entry: str
+    case: Case
+    length: int
+    seconds: float
+    exponent: float
+
+    def __str__(self) -> str:
+        return (
+            f"{self.entry}: {self.seconds:.2f} s for {self.length} characters of {self.case}, "
+            f"growing with the power {self.exponent:.2f}"
+        )
+
+
+def grows(entry: Entry, case: Case) -> Fault | None:
+    """The growth that is more than linear, if there is one."""
+    look = min(entry.look, entry.most // LOOK_TIMES)
+    first, second = _seconds(entry, made(case, look)), _seconds(entry, made(case, LOOK_TIMES * look))
+    if second < LOOK_SECONDS or _exponent(first, second, LOOK_TIMES) <= MOST_EXPONENT:
+        return None
+    return _confirmed(entry, case)
+
+
+def _confirmed(entry: Entry, case: Case) -> Fault | None:
+    """The fault, if it is seen each time that it is looked for."""
+    fault = None
+    for _ in range(CONFIRMATIONS):
+        fault = _followed(entry, case)
+        if fault is None:
+            return None
+    return fault
+
+
+def _followed(entry: Entry, case: Case) -> Fault | None:
+    """Twice as long again and again, until it takes long or is as long as it may be; judged by the last two steps.
+
+    By two, for the first that is cut into parts, or over some other threshold, takes a leap.
+    """
+    length = entry.most >> (entry.most // LOOK_CHARACTERS).bit_length()
+    seconds = [_seconds(entry, made(case, length), TRIES)]
+    while 2 * length <= entry.most and seconds[-1] < ENOUGH_SECONDS:
+        length *= 2
+        seconds.append(_seconds(entry, made(case, length), TRIES))
+    exponent = min((_exponent(*step) for step in pairwise(seconds[-3:])), default=0.0)
+    if len(seconds) < 3 or seconds[-1] < LEAST_SECONDS or exponent <= MOST_EXPONENT:
+        return None
+    return Fault(entry.name, case, length, seconds[-1], exponent)
+
+
+def _exponent(first: float, second: float, times: float = 2) -> float:
+    return math.log(max(second, 1e-7) / max(first, 1e-7), times)
+
+
+def _seconds(entry: Entry, text: str, tries: int = 1) -> float:
+    """The least of `tries`; of fewer where they take long."""
+    least = math.inf
+    gc.disable()
+    try:
+        for _ in range(tries):
+            begun = time.thread_time()
+            entry.call(text)
+            least = min(least, time.thread_time() - begun)
+            if least > ENOUGH_SECONDS:
+                break
+    finally:
+        gc.enable()
+    return least

@@ -1,0 +1,134 @@
+"""Requests as bytes, sent as they are, and what is wrong with an answer whatever was sent."""
+
+import json
+import re
+import socket
+import time
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import dataclass
+
+ADDRESS = "127.0.9.1"
+# Nothing comes for so long: the client says that nothing more will be sent, and waits for the rest of the time.
+SILENCE_SECONDS, GIVE_UP_SECONDS = 3.0, 40.0
+DOCUMENTED = {502, 503, 504}
+PROBLEM = "application/problem+json"
+# An error that is longer repeats what was sent.
+MOST_ERROR_BYTES = 16_384
+
+
+@dataclass
+class Reply:
+    """`status` 0: none. `timed_out`: neither an answer nor the end of the connection came."""
+
+    status: int = 0
+    head: str = ""
+    body: bytes = b""
+    timed_out: bool = False
+    seconds: float = 0.0
+
+    def header(self, name: str) -> str:
+        found = re.search(rf"\r\n{name}: *([^\r]*)", self.head, re.IGNORECASE)
+        return found[1] if found else ""
+
+    @property
+    def is_whole(self) -> bool:
+        if not self.status or 100 <= self.status < 200:
+            return False
+        if length := self.header("content-length"):
+            return len(self.body) >= int(length)
+        return self.header("transfer-encoding") == "chunked" and self.body.endswith(b"0\r\n\r\n")
+
+
+def exchange(port: int, data: bytes, *, address: str = ADDRESS) -> Reply:
+    """Send `data` and take the answer, or what there is of it when the time is over."""
+    reply, begun = Reply(), time.monotonic()
+    received = bytearray()
+    with closing(socket.socket()) as sock:
+        sock.bind((address, 0))
+        sock.settimeout(GIVE_UP_SECONDS)
+        try:
+            sock.connect(("127.0.0.1", port))
+            sock.sendall(data)
+        except OSError:
+            pass
+        for part in _parts(sock, begun, reply):
+            received += part
+            _read(received, reply)
+            if reply.is_whole:
+                break
+    reply.seconds = time.monotonic() - begun
+    return reply
+
+
+def _parts(sock: socket.socket, begun: float, reply: Reply) -> Iterator[bytes]:
+    half_closed = False
+    while True:
+        left = GIVE_UP_SECONDS - (time.monotonic() - begun)
+        if left <= 0:
+            reply.timed_out = True
+            return
+        try:
+            sock.settimeout(left if half_closed else min(left, SILENCE_SECONDS))
+            if not (part := sock.recv(65536)):
+                return
+            yield part
+        except TimeoutError:
+            if half_closed:
+                continue
+            half_closed = True
+            if not reply.status:
+                try:
+                    sock.shutdown(socket.SHUT_WR)
+                except OSError:
+                    return
+        except OSError:
+            return
+
+
+def _read(received: bytearray, reply: Reply) -> None:
+    head, separator, body = bytes(received).partition(b"\r\n\r\n")
+    if separator and head.startswith(b"HTTP/1."):
+        reply.head = head.decode("latin-1")
+        reply.status = int(head[9:12])
+        reply.body = body
+
+
+def wrong(reply: Reply) -> str | None:
+    """Why an answer must not be, to any request; None when it may be."""
+    if reply.timed_out:
+        return f"no whole answer in {GIVE_UP_SECONDS:.0f} s"
+    if reply.status >= 500 and reply.status not in DOCUMENTED:
+        return f"status {reply.status}"
+    if "injected" in reply.head.lower():
+        return "a header of the caller's is in the answer"
+    location = reply.header("location")
+    if 300 <= reply.status < 400 and reply.status != 304 and not location.startswith("/"):
+        return f"a redirect to {location[:80]!r}"
+    if reply.status < 400:
+        return None
+    if len(reply.body) > MOST_ERROR_BYTES:
+        return f"an error of {len(reply.body)} bytes"
+    return None if _is_servers_own(reply) else _wrong_problem(reply)
+
+
+def _is_servers_own(reply: Reply) -> bool:
+    """What is no HTTP reaches no application: the server refuses it in a few words."""
+    return reply.status in (400, 408, 414, 431, 503) and reply.header("content-type").startswith("text/plain")
+
+
+def _wrong_problem(reply: Reply) -> str | None:
+    if not reply.header("content-type").startswith(PROBLEM):
+        return f"status {reply.status} without problem details: {reply.header('content-type')!r}"
+    if not reply.header("x-request-id"):
+        return f"status {reply.status} without X-Request-ID"
+    if not reply.body:
+        return None
+    try:
+        problem = json.loads(reply.body)
+    except ValueError:
+        # Cut by the closing of the connection, or in chunks.
+        return None
+    if problem.get("status") != reply.status or not problem.get("detail"):
+        return f"problem details without status or detail: {reply.body[:200]!r}"
+    return None
