@@ -29,6 +29,8 @@ from tests.fuzz.watch import MOST_HEALTH_SECONDS, ServiceEnded, Watch
 
 # Of all the time.
 SHARES = {"openapi": 0.25, "odd": 0.25, "brims": 0.2, "growth": 0.1, "speech": 0.2}
+# A line of the log, where a text was more than espeak-ng could bear.
+ENDED = b"another takes its place"
 ESPEAK = {"speech": ["AUDIO__ENGINE=espeak-ng"]}
 
 
@@ -54,8 +56,12 @@ def _live(name: str, service: Service, seconds: float, seed: int) -> list[str]:
         pass
     if not service.lives and not watch.faults:
         watch.fault(f"{name}: the process has ended with {service.process.returncode}")
-    told = ", ".join(f"{what} {count}" for what, count in watch.tried.most_common(60))
-    print(f"    tried: {told}")
+    told = ", ".join(f"{what} {count}" for what, count in watch.tried.most_common(8))
+    print(f"    tried: {watch.tried.total()} requests of {len(watch.tried)} kinds, the most of them {told}")
+    if ended := service.log.read_bytes().count(ENDED):
+        print(f"    espeak-ng's process ended {ended} times")
+    if more := watch.more_of_a_kind():
+        print(f"    more of a kind: {more}")
     if watch.statuses:
         print(f"    answers: {dict(sorted(watch.statuses.items()))}")
     memory = f"RSS {rss / 1e6:.0f} -> {service.rss() / 1e6:.0f} MB"

@@ -94,6 +94,4 @@ def _ordinary(watch: Watch, number: int) -> None:
     reply = exchange(watch.service.port, data, address="127.0.9.3")
     watch.tried["ordinary speech"] += 1
     if reply.status != 200 or reply.seconds > MOST_ORDINARY_SECONDS:
-        watch.fault(
-            f"ordinary speech beside strange: {reply.status} after {MOST_ORDINARY_SECONDS:.0f} s or sooner", data
-        )
+        watch.fault(f"ordinary speech beside strange: {reply.status} after {reply.seconds:.1f} s", data)

@@ -1,6 +1,7 @@
 """Watches a service from outside while it is fuzzed: does its process live, does /health answer, who held it up."""
 
 import json
+import re
 import subprocess
 import sys
 import threading
@@ -13,7 +14,7 @@ from pathlib import Path
 from benchmarks.siege.service import Service
 from benchmarks.siege.wire import request
 from benchmarks.summarize.sides import ROOT
-from tests.fuzz.wire import Reply, exchange, wrong
+from tests.fuzz.wire import GIVE_UP_SECONDS, Reply, exchange, wrong
 
 MOST_HEALTH_SECONDS = 0.2
 # Requests that were there last: among them is the one that held the others up.
@@ -38,31 +39,37 @@ class Watch:
         self.most_health_seconds = 0.0
         self._kinds: Counter[str] = Counter()
         self._recent: deque[tuple[float, float, str, bytes]] = deque(maxlen=REMEMBERED)
-        self._slow: list[tuple[float, float]] = []
+        self._slow: list[float] = []
+        self._blamed: list[tuple[str, bytes]] = []
         self._lock = threading.Lock()
 
-    def send(self, what: str, data: bytes) -> Reply:
+    def send(self, what: str, data: bytes, silence_seconds: float = GIVE_UP_SECONDS) -> Reply:
         """The answer to a request of the kind `what`, which is checked."""
         begun = time.monotonic()
-        reply = exchange(self.service.port, data)
+        reply = exchange(self.service.port, data, silence_seconds=silence_seconds)
         with self._lock:
             self._recent.append((begun, time.monotonic(), what, data))
             self.tried[what] += 1
             self.statuses[reply.status] += 1
         if (reason := wrong(reply)) is not None:
-            self.fault(f"{what}: {reason}", data)
+            self.fault(reason, data, what)
         if not self.service.lives:
-            self.fault(f"{what}: the process has ended with {self.service.process.returncode}", data)
+            self.fault(f"the process has ended with {self.service.process.returncode}", data, what)
             raise ServiceEnded
         return reply
 
-    def fault(self, told: str, data: bytes | None = None) -> None:
+    def fault(self, told: str, data: bytes | None = None, what: str = "") -> None:
+        """`told` says the kind, `data` reproduces it."""
         with self._lock:
-            self._kinds[told] += 1
-            if self._kinds[told] > MOST_OF_A_KIND:
-                return
-            where = f"\n    {_saved(data, len(self.faults))}" if data is not None else ""
-            self.faults.append(f"{told} (seed {self.seed}){where}")
+            kind = re.sub(r"\d+", "N", told)
+            self._kinds[kind] += 1
+            if self._kinds[kind] <= MOST_OF_A_KIND:
+                where = f"\n    {_saved(data, len(self.faults))}" if data is not None else ""
+                self.faults.append(f"{what}: {told} (seed {self.seed}){where}".removeprefix(": "))
+
+    def more_of_a_kind(self) -> dict[str, int]:
+        """The kinds that were seen more often than they are told."""
+        return {kind: times for kind, times in self._kinds.items() if times > MOST_OF_A_KIND}
 
     @contextmanager
     def probing(self) -> Iterator[None]:
@@ -91,8 +98,8 @@ class Watch:
             if "asked_at" in told:
                 suspects = self._suspects(told["asked_at"], told["seconds"])
                 with self._lock:
-                    self._slow.append((told["asked_at"], told["seconds"]))
-                    self._blamed = [*getattr(self, "_blamed", []), *suspects]
+                    self._slow.append(told["seconds"])
+                    self._blamed += suspects
             else:
                 self.most_health_seconds = max([self.most_health_seconds, *told["seconds"]])
 
@@ -113,14 +120,13 @@ class Watch:
         if not self._slow or not self.service.lives:
             return
         guilty = 0
-        for what, data in dict.fromkeys(getattr(self, "_blamed", [])):
+        for what, data in dict.fromkeys(self._blamed):
             lag = min(self._lag_beside(data) for _ in range(2))
             if lag > MOST_HEALTH_SECONDS:
                 guilty += 1
-                self.fault(f"{what}: /health had to wait, again for {lag:.1f} s", data)
+                self.fault(f"/health had to wait, again for {lag:.1f} s", data, what)
         if not guilty:
-            longest = max(seconds for _, seconds in self._slow)
-            print(f"    note: /health was slow {len(self._slow)} times, at most {longest:.2f} s, by no request alone")
+            print(f"    note: /health was slow {len(self._slow)} times, at most {max(self._slow):.2f} s, by none alone")
 
     def _lag_beside(self, data: bytes) -> float:
         sender = threading.Thread(target=exchange, args=(self.service.port, data), daemon=True)
@@ -141,5 +147,5 @@ def _saved(data: bytes, number: int) -> str:
     FOLDER.mkdir(parents=True, exist_ok=True)
     path: Path = FOLDER / f"{time.strftime('%H%M%S')}-{number}.request"
     path.write_bytes(data)
-    shown = data if len(data) < 300 else data[:200] + b" .. " + data[-60:]
-    return f"nc -q 40 127.0.0.1 PORT < {path}    {shown!r}"
+    shown = data if len(data) < 160 else data[:110] + b" .. " + data[-40:]
+    return f"python -m tests.fuzz.wire PORT < {path}    {shown!r}"

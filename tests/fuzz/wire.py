@@ -1,16 +1,19 @@
-"""Requests as bytes, sent as they are, and what is wrong with an answer whatever was sent."""
+"""Requests as bytes, sent as they are, and what is wrong with an answer whatever was sent.
+
+python -m tests.fuzz.wire PORT < FILE
+"""
 
 import json
 import re
 import socket
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass
 
 ADDRESS = "127.0.9.1"
-# Nothing comes for so long: the client says that nothing more will be sent, and waits for the rest of the time.
-SILENCE_SECONDS, GIVE_UP_SECONDS = 3.0, 40.0
+GIVE_UP_SECONDS = 40.0
 DOCUMENTED = {502, 503, 504}
 PROBLEM = "application/problem+json"
 # An error that is longer repeats what was sent.
@@ -40,8 +43,11 @@ class Reply:
         return self.header("transfer-encoding") == "chunked" and self.body.endswith(b"0\r\n\r\n")
 
 
-def exchange(port: int, data: bytes, *, address: str = ADDRESS) -> Reply:
-    """Send `data` and take the answer, or what there is of it when the time is over."""
+def exchange(port: int, data: bytes, *, address: str = ADDRESS, silence_seconds: float = GIVE_UP_SECONDS) -> Reply:
+    """Send `data` and take the answer, or what there is of it when the time is over.
+
+    When nothing has come for `silence_seconds` the client says that it will send no more, and waits on.
+    """
     reply, begun = Reply(), time.monotonic()
     received = bytearray()
     with closing(socket.socket()) as sock:
@@ -52,7 +58,7 @@ def exchange(port: int, data: bytes, *, address: str = ADDRESS) -> Reply:
             sock.sendall(data)
         except OSError:
             pass
-        for part in _parts(sock, begun, reply):
+        for part in _parts(sock, begun, silence_seconds, reply):
             received += part
             _read(received, reply)
             if reply.is_whole:
@@ -61,7 +67,7 @@ def exchange(port: int, data: bytes, *, address: str = ADDRESS) -> Reply:
     return reply
 
 
-def _parts(sock: socket.socket, begun: float, reply: Reply) -> Iterator[bytes]:
+def _parts(sock: socket.socket, begun: float, silence_seconds: float, reply: Reply) -> Iterator[bytes]:
     half_closed = False
     while True:
         left = GIVE_UP_SECONDS - (time.monotonic() - begun)
@@ -69,7 +75,7 @@ def _parts(sock: socket.socket, begun: float, reply: Reply) -> Iterator[bytes]:
             reply.timed_out = True
             return
         try:
-            sock.settimeout(left if half_closed else min(left, SILENCE_SECONDS))
+            sock.settimeout(left if half_closed else min(left, silence_seconds))
             if not (part := sock.recv(65536)):
                 return
             yield part
@@ -113,8 +119,19 @@ def wrong(reply: Reply) -> str | None:
 
 
 def _is_servers_own(reply: Reply) -> bool:
-    """What is no HTTP reaches no application: the server refuses it in a few words."""
-    return reply.status in (400, 408, 414, 431, 503) and reply.header("content-type").startswith("text/plain")
+    """What is no HTTP, or too much of it, reaches no application: the server refuses it by itself."""
+    kinds = ("text/plain", PROBLEM)
+    return (
+        reply.status in (400, 408, 414, 431, 503)
+        and reply.header("content-type").startswith(kinds)
+        and not reply.header("x-request-id")
+    )
+
+
+def main() -> None:
+    """Send what is on standard input, and show the answer."""
+    reply = exchange(int(sys.argv[1]), sys.stdin.buffer.read(), silence_seconds=1.0)
+    print(reply.head or "no answer", reply.body[:1000], f"{reply.seconds:.2f} s", wrong(reply) or "", sep="\n")
 
 
 def _wrong_problem(reply: Reply) -> str | None:
@@ -132,3 +149,7 @@ def _wrong_problem(reply: Reply) -> str | None:
     if problem.get("status") != reply.status or not problem.get("detail"):
         return f"problem details without status or detail: {reply.body[:200]!r}"
     return None
+
+
+if __name__ == "__main__":
+    main()
