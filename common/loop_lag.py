@@ -5,6 +5,7 @@ again to answer, and measures how long that takes.
 """
 
 import asyncio
+import faulthandler
 import logging
 import sys
 import threading
@@ -21,6 +22,7 @@ SHOWN_SECONDS = 60.0
 STALL_SECONDS = 0.5
 BETWEEN_LINES_SECONDS = 10.0
 MOST_FRAMES = 12
+HANG_SECONDS = 10.0
 
 
 class LoopLag:
@@ -48,17 +50,23 @@ class LoopLag:
 
     def _measure(self, loop: asyncio.AbstractEventLoop, thread: int) -> None:
         while loop is self._loop:
+            # C code that does not let go of the interpreter stops this thread as well: then another, which needs no
+            # interpreter, writes to standard error where all are.
+            faulthandler.dump_traceback_later(HANG_SECONDS, file=sys.__stderr__ or 2)
             answered = threading.Event()
             asked_at = time.monotonic()
             try:
                 loop.call_soon_threadsafe(answered.set)
             except RuntimeError:
+                faulthandler.cancel_dump_traceback_later()
                 return
             if not answered.wait(STALL_SECONDS):
                 self._tell(thread)
                 while not answered.wait(STALL_SECONDS):
                     self._note(time.monotonic() - asked_at)
+                    faulthandler.dump_traceback_later(HANG_SECONDS, file=sys.__stderr__ or 2)
                     if loop.is_closed():
+                        faulthandler.cancel_dump_traceback_later()
                         return
             self._note(time.monotonic() - asked_at)
             time.sleep(INTERVAL_SECONDS)

@@ -1,7 +1,8 @@
 """Text normalisation: what is written for the eye, as a person would read it aloud.
 
 Marks of Markdown are left out, of a link its text is read and of a bare address its host, emoji are not named. All that
-is a word stays. What a mark stands for is decided within one line and a few hundred characters, so the time is linear.
+is a word stays. What a mark stands for is decided within one line and a few hundred characters, and no repeat is inside
+of another: so the time is linear.
 """
 
 import re
@@ -17,8 +18,8 @@ _EMPHASIS = r"(?<![\w{0}])(?P<mark>{0}{{1,3}})(?=[^\s{0}])(?P<text>[^{0}\n]{{1,4
 _RULES: list[tuple[re.Pattern[str], Replace]] = [
     # A fence around code, with the language; a line under a heading, between sections or between rows of a table.
     (re.compile(r"^[ \t]{0,3}(?:```|~~~)[\w+-]{0,40}[ \t]*$", re.MULTILINE), ""),
-    (re.compile(r"^[ \t]{0,3}(?:[-=*_][ \t]?){3,80}$", re.MULTILINE), ""),
-    (re.compile(r"^[ \t]{0,3}\|?(?:[ \t]{0,20}:?-{3,40}:?[ \t]{0,20}\|?){1,40}$", re.MULTILINE), ""),
+    (re.compile(r"^(?=[ \t]{0,3}(?:([-=*_])[ \t]?\1[ \t]?\1))[-=*_ \t]{3,200}+$", re.MULTILINE), ""),
+    (re.compile(r"^(?=[ \t|:]{0,8}---)[-|: \t]{3,400}+$", re.MULTILINE), ""),
     # Headings, quotations and items of a list.
     (re.compile(r"^[ \t]{0,12}(?:#{1,6}|>{1,6}|[-*+•])[ \t]+", re.MULTILINE), ""),
     # Pictures and links.

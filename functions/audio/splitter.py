@@ -25,6 +25,8 @@ _CLAUSE_END = re.compile(r"(?<![,;:،؛፣፤፥])[,;:،؛፣፤፥]++[\"'”’
 _WORD = re.compile(r"\s*\S+\s*|\s+")
 _ESCAPED_BYTES = {"&": len("&amp;"), "<": len("&lt;"), ">": len("&gt;")}
 
+# Code points; a longer one is cut. Families of emoji have a dozen, stacked accents as many as somebody likes.
+LONGEST_GRAPHEME = 64
 # Cut at once: another thread would take longer to begin.
 FEW_CHARACTERS = 1000
 
@@ -92,7 +94,7 @@ def _whole(cut: Split) -> Split:
     def split_whole(text: str) -> Iterator[str]:
         before = ""
         for piece in cut(text):
-            if before and not regex.fullmatch(r"\X", before[-1] + piece[0]):
+            if before and (_surely_apart(before[-1], piece[0]) or not regex.fullmatch(r"\X", before[-1] + piece[0])):
                 yield before
                 before = ""
             before += piece
@@ -100,6 +102,11 @@ def _whole(cut: Split) -> Split:
             yield before
 
     return split_whole
+
+
+def _surely_apart(last: str, first: str) -> bool:
+    """Whether two characters are two graphemes without a look at the tables: all of ASCII are, but CR and LF."""
+    return last.isascii() and first.isascii() and first != "\n"
 
 
 def _clauses(text: str) -> Iterator[str]:
@@ -115,4 +122,13 @@ def _graphemes(text: str) -> Iterator[str]:
     # Extended grapheme clusters (Unicode Standard Annex 29), which the standard library does not know.
     import regex
 
-    return (found[0] for found in regex.finditer(r"\X", text))
+    if text.isascii():
+        yield from text
+        return
+    at = 0
+    while at < len(text):
+        # Of a slice, as the library looks back over all that is there, to know how flags pair up.
+        found = regex.match(r"\X", text[at : at + LONGEST_GRAPHEME])
+        assert found is not None
+        yield found[0]
+        at += len(found[0])

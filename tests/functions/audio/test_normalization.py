@@ -41,9 +41,32 @@ def test_a_text_is_read_as_a_person_would(written: str, spoken: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "mark", ["*a", "**", "_a_", "`", "[a](", "[", "https://", "~~a", "# ", "> ", "---|", "\U0001f44d", "- "]
+    "mark",
+    [
+        "-",
+        "=",
+        "- -",
+        "-|",
+        ":-",
+        "| ---",
+        "*a",
+        "**",
+        "_a_",
+        "`",
+        "[a](",
+        "[",
+        "https://",
+        "~~a",
+        "# ",
+        "> ",
+        "---|",
+        "\U0001f44d",
+        "- ",
+    ],
 )
 def test_twenty_thousand_characters_of_marks_take_no_time_to_speak_of(mark: str) -> None:
     begun = time.thread_time()
-    normalized((mark * 20_000)[:20_000])
+    for end in ("", "x", " ", "\n"):
+        normalized((mark * 20_000)[:20_000] + end)
+        normalized(f"{mark * 100}{end}\n" * 40)
     assert time.thread_time() - begun < 2
