@@ -7,6 +7,8 @@
 # make bench-extract: /extract beside other ways to run GLiNER
 # make bench-audio: /audio beside other ways to serve edge-tts, in front of a loopback cloud
 # make image-test: build the image with buildah and try it, offline; needs root, buildah and debootstrap
+# make siege: crowds, strangers and slow clients on the loopback, with what each row should be
+# make fuzz: what no test has thought of, against a service that lives, for FUZZ_MINUTES (30)
 # make soak-summarize: mixed traffic for MINUTES (60), with conditions on answers and memory
 
 SHELL := /bin/bash
@@ -28,7 +30,7 @@ $(error LLAMA_BUILD is native or portable, not "$(LLAMA_BUILD)")
 endif
 
 .PHONY: run test lint format lock clean bench-summarize bench-summarize-8b bench-backends soak-summarize bench-extract bench-audio \
-	image-test
+	image-test siege fuzz
 
 run: $(VENV)/service.stamp
 	@exec $(BIN)/python local_runner.py
@@ -86,9 +88,16 @@ $(VENV)/dev.stamp: requirements/dev.txt $(VENV)/service.stamp
 	@touch $@
 
 MINUTES ?= 60
+FUZZ_MINUTES ?= 30
 
 soak-summarize: $(VENV)/dev.stamp
 	$(BIN)/python -m benchmarks.summarize.soak --minutes $(MINUTES)
+
+siege: $(VENV)/dev.stamp
+	$(BIN)/python -m benchmarks.siege
+
+fuzz: $(VENV)/dev.stamp
+	$(BIN)/python -m tests.fuzz --minutes $(FUZZ_MINUTES)
 
 # The peers of /summarize, in an environment of their own. Their llama.cpp is the wheel that pip kept of the service's own
 # build: without pip's cache it is compiled once more, with the same flags.
