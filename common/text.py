@@ -31,4 +31,4 @@ def without_folders(text: str) -> str:
 
 def text_field(characters: int) -> Any:
     """The field of a text of so many characters at most; openapi.json says of it what the checks above do."""
-    return Field(min_length=1, max_length=characters, json_schema_extra={"pattern": TEXT_PATTERN})
+    return Field(max_length=characters, json_schema_extra={"minLength": 1, "pattern": TEXT_PATTERN})

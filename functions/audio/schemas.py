@@ -66,7 +66,7 @@ class AudioRequest(BaseModel):
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
-    text: SpokenText = Field(min_length=1, max_length=MAX_CHARACTERS, examples=["Hello world"])
+    text: SpokenText = Field(max_length=MAX_CHARACTERS, json_schema_extra={"minLength": 1}, examples=["Hello world"])
     voice: Annotated[str, AfterValidator(_listed)] = Field(DEFAULT_VOICE, description="one of GET /audio/voices")
     rate: Annotated[str, AfterValidator(RATE)] = Field("+0%", description="speed, -90% to +300%")
     volume: Annotated[str, AfterValidator(VOLUME)] = Field("+0%", description="-100% to +100%")
@@ -143,7 +143,7 @@ class SpeechRequest(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True, validate_default=True)
 
     model: str = Field("tts-1", max_length=200, description="any name: there is one")
-    input: SpokenText = Field(min_length=1, max_length=MAX_CHARACTERS, examples=["Hello world"])
+    input: SpokenText = Field(max_length=MAX_CHARACTERS, json_schema_extra={"minLength": 1}, examples=["Hello world"])
     voice: Annotated[str, AfterValidator(_openai_voice)] = Field(
         "alloy", description="a name of OpenAI's, or one of GET /audio/voices"
     )
