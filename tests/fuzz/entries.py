@@ -53,15 +53,18 @@ def _headers() -> Iterator[Entry]:
 def _texts() -> Iterator[Entry]:
     yield Entry("sentences.sentences", sentences.sentences, TEXT_CHARACTERS)
     yield Entry("sentences.finished", sentences.finished, TEXT_CHARACTERS)
-    yield Entry("splitter.split", splitter.split, SPOKEN_CHARACTERS, look=5_000)
-    yield Entry("splitter.split, small parts", lambda value: splitter.split(value, 150, 1000), SPOKEN_CHARACTERS)
+    yield Entry("splitter.split", splitter.split, SPOKEN_CHARACTERS, look=5_000, every=4)
+    yield Entry(
+        "splitter.split, small parts", lambda value: splitter.split(value, 150, 1000), SPOKEN_CHARACTERS, every=4
+    )
+    yield Entry("spoken text", lambda value: AudioRequest.model_construct(text=value).spoken_text, SPOKEN_CHARACTERS)
     yield Entry("captions", _captions, SPOKEN_CHARACTERS)
     yield Entry("condense", lambda value: condense.condense(value, 384, _tokens), TEXT_CHARACTERS)
     yield Entry("condense.windows", lambda value: condense.windows(value, 384, _tokens), TEXT_CHARACTERS)
     yield Entry("text.without_folders", text.without_folders, TEXT_CHARACTERS)
     yield Entry("windows", _windows, TEXT_CHARACTERS)
-    yield Entry("decode, flat", partial(_decoded, flat=True), SPANS)
-    yield Entry("decode, nested", partial(_decoded, flat=False), SPANS)
+    yield Entry("decode, flat", partial(_decoded, flat=True), SPANS, every=8)
+    yield Entry("decode, nested", partial(_decoded, flat=False), SPANS, every=8)
 
 
 def _fields() -> Iterator[Entry]:

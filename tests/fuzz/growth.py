@@ -6,8 +6,10 @@ first look at two lengths is cheap; only what looks bad there is measured at lon
 
 import gc
 import math
+import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -20,7 +22,7 @@ LEAST_SECONDS = 0.05
 # A look at this length and at some times as much, and what has to come of it to be worth a second one.
 LOOK_CHARACTERS, LOOK_TIMES, LOOK_SECONDS = 3_000, 4, 0.0008
 # Longer texts than the one that took so long are not tried.
-ENOUGH_SECONDS = 0.3
+ENOUGH_SECONDS, GIVE_UP_SECONDS = 0.3, 3.0
 TRIES, CONFIRMATIONS = 3, 2
 
 
@@ -35,6 +37,8 @@ class Entry:
     call: Callable[[str], object]
     most: int
     look: int = LOOK_CHARACTERS
+    # In the test suite, which has less time, only each so many-th case is looked at.
+    every: int = 1
 
 
 @dataclass(frozen=True)
@@ -58,6 +62,8 @@ def grows(entry: Entry, case: Case) -> Fault | None:
     """The growth that is more than linear, if there is one."""
     look = min(entry.look, entry.most // LOOK_TIMES)
     first, second = _seconds(entry, made(case, look)), _seconds(entry, made(case, LOOK_TIMES * look))
+    if second >= GIVE_UP_SECONDS:
+        return Fault(entry.name, case, LOOK_TIMES * look, second, math.inf)
     if second < LOOK_SECONDS or _exponent(first, second, LOOK_TIMES) <= MOST_EXPONENT:
         return None
     return _confirmed(entry, case)
@@ -94,16 +100,37 @@ def _exponent(first: float, second: float, times: float = 2) -> float:
 
 
 def _seconds(entry: Entry, text: str, tries: int = 1) -> float:
-    """The least of `tries`; of fewer where they take long."""
+    """The least of `tries`, of fewer where they take long; `GIVE_UP_SECONDS` of a call that had to be ended."""
     least = math.inf
     gc.disable()
     try:
         for _ in range(tries):
             begun = time.thread_time()
-            entry.call(text)
+            with suppress(_TooLong), _ending(GIVE_UP_SECONDS):
+                entry.call(text)
             least = min(least, time.thread_time() - begun)
             if least > ENOUGH_SECONDS:
                 break
     finally:
         gc.enable()
     return least
+
+
+class _TooLong(BaseException):
+    """No `Exception`, which the function might catch."""
+
+
+@contextmanager
+def _ending(seconds: float) -> Iterator[None]:
+    """Raises _TooLong in the block after so many seconds of the CPU: what is exponential has no end by itself."""
+
+    def end(*_: object) -> None:
+        raise _TooLong
+
+    before = signal.signal(signal.SIGVTALRM, end)
+    signal.setitimer(signal.ITIMER_VIRTUAL, seconds)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_VIRTUAL, 0)
+        signal.signal(signal.SIGVTALRM, before)
