@@ -62,9 +62,9 @@ def _texts() -> Iterator[Entry]:
     yield Entry("condense", lambda value: condense.condense(value, 384, _tokens), TEXT_CHARACTERS)
     yield Entry("condense.windows", lambda value: condense.windows(value, 384, _tokens), TEXT_CHARACTERS)
     yield Entry("text.without_folders", text.without_folders, TEXT_CHARACTERS)
-    yield Entry("windows", _windows, TEXT_CHARACTERS)
-    yield Entry("decode, flat", partial(_decoded, flat=True), SPANS, every=8)
-    yield Entry("decode, nested", partial(_decoded, flat=False), SPANS, every=8)
+    yield Entry("windows", _windows, TEXT_CHARACTERS, every=4)
+    yield Entry("decode, flat", partial(_decoded, flat=True), SPANS, every=16)
+    yield Entry("decode, nested", partial(_decoded, flat=False), SPANS, every=16)
 
 
 def _fields() -> Iterator[Entry]:
@@ -87,7 +87,7 @@ def _fields() -> Iterator[Entry]:
 
 def _bodies() -> Iterator[Entry]:
     def checked(value: str) -> None:
-        bodies._check_structure(bytearray(value.encode()))
+        bodies._check_structure(value.encode())
 
     yield Entry("a body's structure", _refusing(checked), BODY_CHARACTERS)
     yield Entry("a body as JSON", _refusing(lambda value: json.loads(f'{{"text": {value}')), BODY_CHARACTERS)

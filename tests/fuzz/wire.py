@@ -34,13 +34,11 @@ class Reply:
         found = re.search(rf"\r\n{name}: *([^\r]*)", self.head, re.IGNORECASE)
         return found[1] if found else ""
 
-    @property
-    def is_whole(self) -> bool:
-        if not self.status or 100 <= self.status < 200:
-            return False
+    def ends_with(self, body: bytearray) -> bool:
+        """Whether `body` is all of it."""
         if length := self.header("content-length"):
-            return len(self.body) >= int(length)
-        return self.header("transfer-encoding") == "chunked" and self.body.endswith(b"0\r\n\r\n")
+            return len(body) >= int(length)
+        return self.header("transfer-encoding") == "chunked" and body.endswith(b"0\r\n\r\n")
 
 
 def exchange(port: int, data: bytes, *, address: str = ADDRESS, silence_seconds: float = GIVE_UP_SECONDS) -> Reply:
@@ -60,9 +58,11 @@ def exchange(port: int, data: bytes, *, address: str = ADDRESS, silence_seconds:
             pass
         for part in _parts(sock, begun, silence_seconds, reply):
             received += part
-            _read(received, reply)
-            if reply.is_whole:
+            if not reply.status:
+                _read_head(received, reply)
+            if reply.status and reply.ends_with(received):
                 break
+    reply.body = bytes(received)
     reply.seconds = time.monotonic() - begun
     return reply
 
@@ -92,12 +92,14 @@ def _parts(sock: socket.socket, begun: float, silence_seconds: float, reply: Rep
             return
 
 
-def _read(received: bytearray, reply: Reply) -> None:
-    head, separator, body = bytes(received).partition(b"\r\n\r\n")
-    if separator and head.startswith(b"HTTP/1."):
-        reply.head = head.decode("latin-1")
-        reply.status = int(head[9:12])
-        reply.body = body
+def _read_head(received: bytearray, reply: Reply) -> None:
+    """Takes the head out of `received`, once it is there; an interim answer is followed by another."""
+    while (end := received.find(b"\r\n\r\n")) >= 0 and received.startswith(b"HTTP/1."):
+        head = received[:end].decode("latin-1")
+        del received[: end + 4]
+        if not head[9:12].startswith("1"):
+            reply.head, reply.status = head, int(head[9:12])
+            return
 
 
 def wrong(reply: Reply) -> str | None:
