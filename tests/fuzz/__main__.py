@@ -9,6 +9,7 @@ request that shows it again; the exit code is 1 then.
 import argparse
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable
 from functools import partial
 from itertools import chain
@@ -19,6 +20,7 @@ from benchmarks.audio.cloud import Cloud
 from benchmarks.siege.service import Service, running
 from benchmarks.summarize.server import stop_cleanly
 from benchmarks.summarize.sides import ROOT
+from benchmarks.summarize.soak import log_errors
 from tests.fuzz.alphabet import pairs, singles
 from tests.fuzz.entries import entries
 from tests.fuzz.growth import grows
@@ -56,6 +58,8 @@ def _live(name: str, service: Service, seconds: float, seed: int) -> list[str]:
         pass
     if not service.lives and not watch.faults:
         watch.fault(f"{name}: the process has ended with {service.process.returncode}")
+    for error, times in _log_errors(service.log).items():
+        watch.fault(f"{times} x {error}")
     told = ", ".join(f"{what} {count}" for what, count in watch.tried.most_common(8))
     print(f"    tried: {watch.tried.total()} requests of {len(watch.tried)} kinds, the most of them {told}")
     if ended := service.log.read_bytes().count(ENDED):
@@ -67,6 +71,16 @@ def _live(name: str, service: Service, seconds: float, seed: int) -> list[str]:
     memory = f"RSS {rss / 1e6:.0f} -> {service.rss() / 1e6:.0f} MB"
     print(f"    /health at most {watch.most_health_seconds * 1000:.0f} ms; {memory}", flush=True)
     return watch.faults
+
+
+def _log_errors(log: Path) -> Counter[str]:
+    """What the service itself calls an error, whatever the request was answered."""
+    found: Counter[str] = Counter()
+    for error, times in log_errors(log).items():
+        lines = error.splitlines()
+        # Without the objects that asyncio names, which are others each time.
+        found[f"{lines[0][:200]} .. {lines[-1].rpartition('> ')[2][-200:]}" if len(lines) > 1 else error[:300]] += times
+    return found
 
 
 def _growth(seconds: float, seed: int) -> list[str]:

@@ -53,7 +53,7 @@ def _headers() -> Iterator[Entry]:
 def _texts() -> Iterator[Entry]:
     yield Entry("sentences.sentences", sentences.sentences, TEXT_CHARACTERS)
     yield Entry("sentences.finished", sentences.finished, TEXT_CHARACTERS)
-    yield Entry("splitter.split", splitter.split, SPOKEN_CHARACTERS, look=5_000, every=4)
+    yield Entry("splitter.split", splitter.split, SPOKEN_CHARACTERS, look=5_000, every=8)
     yield Entry(
         "splitter.split, small parts", lambda value: splitter.split(value, 150, 1000), SPOKEN_CHARACTERS, every=4
     )

@@ -7,11 +7,11 @@ import sys
 import tempfile
 from pathlib import Path
 
+from benchmarks.summarize.sides import ROOT
 from tests.fuzz.watch import Watch
 
 CONFIGURATION = Path(__file__).with_name("openapi.toml")
 EXAMPLES = 1000
-SUMMARY_LINES = 25
 
 
 def conform(watch: Watch, seconds: float) -> None:
@@ -21,8 +21,14 @@ def conform(watch: Watch, seconds: float) -> None:
         *(str(Path(sys.executable).with_name("st")), "--config-file", str(CONFIGURATION), "--no-color"),
         *("run", f"{url}/openapi.json", "--checks", "all", "--continue-on-failure", "--request-timeout", "40"),
         *("--max-examples", str(EXAMPLES), "--max-time", str(max(5, round(seconds)))),
-        *("--seed", str(watch.seed), "--generation-database", "none"),
+        *("--seed", str(watch.seed), "--generation-database", "none", "--output-sanitize", "false"),
     ]
+    environment = {
+        **os.environ,
+        "NO_PROXY": "127.0.0.1",
+        "PYTHONPATH": str(ROOT),
+        "SCHEMATHESIS_HOOKS": "tests.fuzz.openapi_hooks",
+    }
     # It leaves folders of its own where it runs.
     with tempfile.TemporaryDirectory() as folder:
         ran = subprocess.run(
@@ -31,7 +37,7 @@ def conform(watch: Watch, seconds: float) -> None:
             capture_output=True,
             text=True,
             check=False,
-            env={**os.environ, "NO_PROXY": "127.0.0.1"},
+            env=environment,
         )
     generated = re.search(r"(\d+) generated", ran.stdout)
     watch.tried["schemathesis"] += int(generated[1]) if generated else 0
