@@ -124,9 +124,10 @@ async def _read(headers: Headers, receive: Receive, share: _Share) -> bytes | No
     body = bytearray()
     more = True
     seconds = get_settings().server.header_seconds
-    until = asyncio.get_running_loop().time() + seconds
+    begun = asyncio.get_running_loop().time()
+    has_body = "content-length" in headers or "transfer-encoding" in headers
     try:
-        async with asyncio.timeout_at(until) as patience:
+        async with asyncio.timeout_at(begun + seconds if has_body else None) as patience:
             while more:
                 message = await receive()
                 if message["type"] == "http.disconnect":
@@ -137,7 +138,8 @@ async def _read(headers: Headers, receive: Receive, share: _Share) -> bytes | No
                 if len(body) > limit:
                     raise too_large
                 share.grow_to(len(body))
-                patience.reschedule(until + len(body) / LEAST_BYTES_PER_SECOND)
+                if more:
+                    patience.reschedule(begun + seconds + len(body) / LEAST_BYTES_PER_SECOND)
     except TimeoutError:
         detail = f"body: it may take {seconds:g} s, and one more for each {LEAST_BYTES_PER_SECOND} bytes"
         raise _Refused(RequestTooSlow(detail)) from None

@@ -24,6 +24,7 @@ from common.callers import caller_of
 from common.errors import FactoryError, HeadersTooLarge, MalformedRequest, RequestTooSlow
 from common.problems import PROBLEM_JSON
 from runner.connections import Connections
+from runner.corked import CorkedTransport
 
 # To be given to uvicorn as `backlog`.
 ACCEPTED_AT_ONCE = 16
@@ -105,6 +106,7 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
+        self.transport = CorkedTransport(transport, self.loop)
         self.flow = _Flow(transport, self)
         self.address = caller_of({"client": self.client})
         self._connections.add(self)

@@ -13,6 +13,7 @@ from uvicorn.server import ServerState
 
 from common.errors import FactoryError
 from runner.connections import BETWEEN_LINES_SECONDS, Connections, Limits
+from runner.corked import MOST_JOINED_BYTES, CorkedTransport
 from runner.protocol import LINGER_BYTES, MOST_HELD_BYTES, PIECE_BYTES, BoundedProtocol, Phase
 
 SHORTEST = b"GET / HTTP/1.1\r\n\r\n"
@@ -131,12 +132,14 @@ class Transport(asyncio.Transport):
     def __init__(self) -> None:
         super().__init__()
         self.written, self.ended, self.closing, self.paused, self.unsent = b"", False, False, False, 0
+        self.writes: list[bytes] = []
 
     def get_extra_info(self, name: str, default: Any = None) -> Any:
         return ("127.0.0.1", 1) if name == "peername" else default
 
     def write(self, data: Any) -> None:
         self.written += bytes(data)
+        self.writes.append(bytes(data))
 
     def write_eof(self) -> None:
         self.ended = True
@@ -262,5 +265,39 @@ def test_nothing_is_kept_of_a_connection_that_was_reset_after_its_answer() -> No
         await settled()
         gc.collect()
         assert kept() is None
+
+    asyncio.run(scenario())
+
+
+def test_the_head_of_an_answer_is_sent_with_what_follows_and_nothing_more_is_held() -> None:
+    async def scenario() -> None:
+        plain = Transport()
+        corked = CorkedTransport(plain, asyncio.get_running_loop())
+        corked.write(b"head")
+        assert corked.get_write_buffer_size() == 4
+        corked.write(b"body")
+        assert plain.writes == [b"headbody"]
+        corked.write(b"alone")
+        await asyncio.sleep(0)
+        assert plain.writes == [b"headbody", b"alone"]
+        large = b"x" * (MOST_JOINED_BYTES + 1)
+        corked.write(b"head")
+        corked.write(large)
+        corked.write(b"last")
+        corked.close()
+        assert plain.writes[2:] == [b"head", large, b"last"]
+        assert plain.closing
+
+    asyncio.run(scenario())
+
+
+def test_what_is_held_goes_nowhere_once_the_connection_is_gone() -> None:
+    async def scenario() -> None:
+        plain = Transport()
+        corked = CorkedTransport(plain, asyncio.get_running_loop())
+        corked.write(b"head")
+        corked.abort()
+        await asyncio.sleep(0)
+        assert plain.writes == []
 
     asyncio.run(scenario())
