@@ -265,6 +265,21 @@ def test_who_offers_another_protocol_is_answered_in_this_one(strict: Runner, cut
         assert statuses(rest(client)) == [200, 200]
 
 
+@pytest.mark.parametrize("protocol", [b"h2c", b"websocket", b"TLS/1.0"])
+def test_an_offer_of_another_protocol_leaves_chunks_what_they_are(strict: Runner, protocol: bytes) -> None:
+    offer = b"Connection: Upgrade\r\nUpgrade: " + protocol
+    head = b"POST /extract HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n"
+    chunks = b"5\r\n%s\r\n%x\r\n%s\r\n0\r\n\r\n" % (TEXT[:5], len(TEXT) - 5, TEXT[5:])
+    with connect(strict) as client:
+        client.sendall(head + offer + b"\r\n\r\n" + chunks[:20])
+        client.sendall(chunks[20:])
+        assert statuses(until_body(client)) == [200]
+        client.sendall(REQUEST)
+        assert statuses(until_body(client)) == [200]
+        client.sendall(head + offer + b"\r\n\r\nno length\r\n")
+        assert refusal(rest(client)) == 400
+
+
 def test_who_never_reads_an_answer_is_let_go(strict: Runner) -> None:
     with connect(strict) as deaf:
         deaf.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
