@@ -120,11 +120,14 @@ class ExtractSettings(Section):
     batch_tokens: int = Field(256, ge=0, le=65536, description="tokens of one batch of short windows; 0: no batches")
     answer_cache_bytes: int = Field(8_388_608, ge=0, description="answers that are kept for equal requests; 0: none")
     max_waiting: int = Field(64, ge=0, description="requests of one caller that may wait; one more is answered 503")
+    patience_seconds: float = Field(
+        28.0, gt=0, description="limit for the model's first turn, without `Prefer: wait`; over it: 503"
+    )
     max_wait_seconds: float = Field(60.0, gt=0, description="the longest `Prefer: wait` that is granted")
     max_characters: int = Field(400_000, ge=200_000, description="of `texts` together; more is answered 422")
     max_label_tokens: int = Field(512, ge=16, le=768, description="of all labels together; more is answered 422")
     max_tokens: int = Field(
-        400_000, ge=2_000, description="of all windows of a request, labels included; more is answered 422"
+        1_000_000, ge=2_000, description="of all windows of a request, labels included; more is answered 422"
     )
     max_entities: int = Field(20_000, ge=1, le=100_000, description="of one answer; more is answered 413")
     max_answer_bytes: int = Field(8_388_608, ge=65_536, description="of all entities of one answer; over it: 413")

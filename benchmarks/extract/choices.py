@@ -97,8 +97,8 @@ def _run(loaded: Any, texts: Sequence[str]) -> None:
     async def all_of() -> None:
         batches = Batches()
 
-        def find(pieces: Any) -> Any:
-            return batches.spans(loaded, pieces, lambda: None)
+        def find(piece: Any) -> Any:
+            return batches.spans(loaded, piece, lambda: None)
 
         await asyncio.gather(*(service.extract(one, Options(), loaded, find) for one in texts))
 

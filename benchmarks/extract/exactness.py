@@ -44,8 +44,8 @@ def main() -> None:
     random = Random(5)
     worst, found, different = 0.0, 0, 0
 
-    async def find(pieces: Any) -> Any:
-        return loaded.spans(pieces)[0]
+    async def find(piece: Any) -> Any:
+        return loaded.spans([piece])[0]
 
     for _ in range(options.texts):
         sample = text(random, random.randint(1, 380))

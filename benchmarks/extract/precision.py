@@ -30,8 +30,8 @@ def scores(precision: str) -> dict[Key, float]:
 
     loaded = engine.load(lambda _: None)
 
-    async def find(pieces: Any) -> Any:
-        return loaded.spans(pieces)[0]
+    async def find(piece: Any) -> Any:
+        return loaded.spans([piece])[0]
 
     found: dict[Key, float] = {}
     for number, line in enumerate(SENTENCES.read_text(encoding="utf-8").splitlines()):

@@ -54,8 +54,8 @@ def factory(folder: Path, threads: int, precision: str) -> Run:
         options = Options(labels=labels)
 
         async def one(text: str) -> int:
-            def find(pieces: Any) -> Any:
-                return batches.spans(loaded, pieces, lambda: None)
+            def find(piece: Any) -> Any:
+                return batches.spans(loaded, piece, lambda: None)
 
             found = await service.extract(text, options, loaded, find)
             return len(json.loads(b"[" + found.entities + b"]"))

@@ -7,16 +7,20 @@ window runs, short ones run beside it: they are done before it, and cost it litt
 
 import asyncio
 import time
-from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from math import inf
+from typing import TYPE_CHECKING
 
 from common.callers import Flow, flow
+from common.errors import QueueFull
 from common.fair import FairQueue
 from common.worker import Worker
-from functions.extract.decoding import Span
 from functions.extract.engine import GlinerEngine
 from functions.extract.reader import Piece
+
+if TYPE_CHECKING:
+    from functions.extract.candidates import Candidates
 
 # A window joins a batch whose padding stays below this share of its tokens.
 MOST_PADDING = 0.15
@@ -27,22 +31,23 @@ LARGE_TOKENS = 256
 REST_SECONDS = 2.0
 # Weight of the newest sample in the moving average of what a token takes.
 SMOOTHING = 0.1
+# Refused at once is who would wait this many times as long as it may: the measured average is no promise.
+DOUBT = 1.5
 
 
 @dataclass(eq=False)
 class _Turn:
-    """The pieces that one caller of `spans` has not had yet, and what is known of the others."""
+    """A window that waits for the model, or is in it."""
 
     engine: GlinerEngine
     flow: Flow
-    waiting: deque[Piece]
-    found: list[Span]
-    done: asyncio.Future[None]
+    piece: Piece
+    found: "asyncio.Future[Candidates]"
     started: Callable[[], None]
 
     @property
     def tokens(self) -> int:
-        return len(self.waiting[0].text.tokens)
+        return len(self.piece.text.tokens)
 
 
 class Batches:
@@ -58,30 +63,43 @@ class Batches:
         self._resting: asyncio.TimerHandle | None = None
         self._seconds_per_token: float | None = None
 
-    async def spans(self, engine: GlinerEngine, pieces: Sequence[Piece], started: Callable[[], None]) -> list[Span]:
-        """What `engine` finds in all `pieces`, one after the other; `started` is called when the first of them runs.
+    async def spans(
+        self, engine: GlinerEngine, piece: Piece, started: Callable[[], None], begin_by: float = inf
+    ) -> "Candidates":
+        """What `engine` finds in `piece`; `started` is called when it runs.
 
-        They are worked on for the caller of the request at hand. A cancelled caller's pieces leave the queue; one that
-        runs is finished for nobody.
+        It is worked on for the caller of the request at hand. When that is cancelled, a piece that waits leaves the
+        queue; one that runs is finished for nobody. Raises QueueFull when its turn has not come by `begin_by`
+        (`time.monotonic`), and at once when it would be far later.
         """
-        turn = _Turn(engine, flow(), deque(pieces), [], asyncio.get_running_loop().create_future(), started)
-        self._wait(turn)
+        loop = asyncio.get_running_loop()
+        turn = _Turn(engine, flow(), piece, loop.create_future(), started)
+        if (seconds := self._wait_seconds(turn.tokens)) > DOUBT * (begin_by - time.monotonic()):
+            raise QueueFull("extract: the wait would be longer than the request may wait", seconds)
+        self._queue.push(turn, turn.flow, turn.tokens)
+        self._begin()
+        late = None if begin_by == inf else loop.call_later(begin_by - time.monotonic(), self._give_up, turn)
         try:
-            await turn.done
+            return await turn.found
         finally:
             self._queue.remove(turn, turn.flow)
-            turn.waiting.clear()
-        return turn.found
+            if late is not None:
+                late.cancel()
 
     def seconds(self, tokens: int) -> float:
         """About how long windows with so many tokens would take, waiting for others included; 0 while unknown."""
-        if self._seconds_per_token is None:
-            return 0.0
-        return (tokens + self._queue.ahead(flow(), tokens)) * self._seconds_per_token
+        return tokens * (self._seconds_per_token or 0.0) + self._wait_seconds(tokens)
 
-    def _wait(self, turn: _Turn) -> None:
-        self._queue.push(turn, turn.flow, turn.tokens)
-        self._begin()
+    def _wait_seconds(self, tokens: int) -> float:
+        if not len(self._queue) or self._seconds_per_token is None:
+            return 0.0
+        return self._queue.ahead(flow(), tokens) * self._seconds_per_token
+
+    def _give_up(self, turn: _Turn) -> None:
+        """Its turn has not come in time, unless it is in the model now."""
+        if self._queue.remove(turn, turn.flow) and not turn.found.done():
+            detail = "extract: its turn did not come within the time that the request may wait"
+            turn.found.set_exception(QueueFull(detail, self._wait_seconds(turn.tokens)))
 
     def _begin(self) -> None:
         """Start what can run now."""
@@ -90,12 +108,12 @@ class Batches:
             self._resting = None
         for lane in self._lanes:
             if lane not in self._running and (batch := self._next()):
-                self._running[lane] = sum(len(piece.text.tokens) for _, piece in batch)
+                self._running[lane] = sum(turn.tokens for turn in batch)
                 task = asyncio.create_task(self._run(lane, batch))
                 task.add_done_callback(lambda done: done.cancelled() or done.exception())
 
-    def _next(self) -> list[tuple[_Turn, Piece]]:
-        """The next piece in fair order that may run now, and what may run in one batch with it."""
+    def _next(self) -> list[_Turn]:
+        """The next window in fair order that may run now, and what may run in one batch with it."""
         most = SHORT_SHARE * max(self._running.values()) if self._running else None
         first = self._queue.pop(lambda turn: most is None or turn.tokens <= most)
         if first is None:
@@ -108,23 +126,24 @@ class Batches:
             batch += [others[index] for index in chosen]
         for turn in batch[1:]:
             self._queue.take(turn, turn.flow)
-        return [(turn, turn.waiting.popleft()) for turn in batch]
+        return batch
 
-    async def _run(self, lane: Worker, batch: Sequence[tuple[_Turn, Piece]]) -> None:
-        for turn, _ in batch:
+    async def _run(self, lane: Worker, batch: Sequence[_Turn]) -> None:
+        for turn in batch:
             turn.started()
         begun = time.monotonic()
-        engine, pieces = batch[0][0].engine, [piece for _, piece in batch]
+        engine, pieces = batch[0].engine, [turn.piece for turn in batch]
         try:
             results = await lane.run(lambda _: engine.spans(pieces))
         except Exception as error:
-            for turn, _ in batch:
-                if not turn.done.done():
-                    turn.done.set_exception(error)
+            for turn in batch:
+                if not turn.found.done():
+                    turn.found.set_exception(error)
         else:
             self._observe(self._running[lane], time.monotonic() - begun)
-            for (turn, _), spans in zip(batch, results, strict=True):
-                self._heard(turn, spans)
+            for turn, found in zip(batch, results, strict=True):
+                if not turn.found.done():
+                    turn.found.set_result(found)
         finally:
             self._largest = max(self._largest, self._running.pop(lane))
             self._begin()
@@ -136,15 +155,6 @@ class Batches:
         self._largest = 0
         task = asyncio.create_task(self._lanes[0].run(lambda _: engine.rest()))
         task.add_done_callback(lambda done: done.cancelled() or done.exception())
-
-    def _heard(self, turn: _Turn, spans: list[Span]) -> None:
-        turn.found += spans
-        if turn.done.done():
-            return
-        if turn.waiting:
-            self._queue.push(turn, turn.flow, turn.tokens)
-        else:
-            turn.done.set_result(None)
 
     def _observe(self, tokens: int, seconds: float) -> None:
         sample = seconds / tokens

@@ -48,12 +48,16 @@ class Bounds:
             most = SPANS_PER_ENTITY * self._settings.max_entities
             raise AnswerTooLarge(f"more than {most} spans are over the threshold {WHAT_HELPS}")
 
-    def add_entities(self, number: int, size: int) -> None:
-        """The answer has so many more entities, in so many bytes."""
+    def add_entities(self, number: int) -> None:
+        """The answer has so many more entities."""
         self._entities += number
+        most = self._settings.max_entities
+        if self._entities > most:
+            raise AnswerTooLarge(f"the answer would have more than {most} entities {WHAT_HELPS}")
+
+    def add_bytes(self, size: int) -> None:
+        """They are so many bytes of it."""
         self._bytes += size
-        settings = self._settings
-        if self._entities > settings.max_entities:
-            raise AnswerTooLarge(f"the answer would have more than {settings.max_entities} entities {WHAT_HELPS}")
-        if self._bytes > settings.max_answer_bytes:
-            raise AnswerTooLarge(f"the answer would have more than {settings.max_answer_bytes} bytes {WHAT_HELPS}")
+        most = self._settings.max_answer_bytes
+        if self._bytes > most:
+            raise AnswerTooLarge(f"the answer would have more than {most} bytes {WHAT_HELPS}")

@@ -24,17 +24,15 @@ def decode(candidates: Iterable[Span], *, flat: bool, multi_label: bool) -> list
     flat: no two spans overlap; else one may lie inside another, but none may cross another.
     multi_label: the same span may stay with several labels.
     """
-    accepts = accepting(flat=flat, multi_label=multi_label)
-    return sorted((span for span in ranked(candidates) if accepts(span)), key=lambda span: span.first)
-
-
-def ranked(candidates: Iterable[Span]) -> list[Span]:
-    """The candidates in the order in which they are decided on."""
-    return sorted(candidates, key=lambda span: -span.score)
+    ranked = sorted(candidates, key=lambda span: -span.score)
+    return sorted(filter(accepting(flat=flat, multi_label=multi_label), ranked), key=lambda span: span.first)
 
 
 def accepting(*, flat: bool, multi_label: bool) -> Callable[[Span], bool]:
-    """What decides on one span after the other, which come ranked: so that many can be decided on in parts."""
+    """What decides on one span after the other, which come best first: so that many can be decided on in parts.
+
+    One decision takes as long as the widest span has words, however many there are.
+    """
     return _flat(multi_label) if flat else _nested(multi_label)
 
 

@@ -11,7 +11,6 @@ from common import models
 from common.errors import ModelLoadFailed
 from common.lazy import LazyModel, ModelStatus, Report
 from common.settings import ExtractSettings, cpu_threads, get_settings
-from functions.extract.decoding import Span
 from functions.extract.reader import Piece, Prompt, Reader
 
 if TYPE_CHECKING:
@@ -19,10 +18,10 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from tokenizers import Encoding, Tokenizer
 
+    from functions.extract.candidates import Candidates
+
 # Attention takes memory with the square of a window's tokens, labels included; 384 words of news are some 500.
 MAX_WINDOW_TOKENS = 1024
-# Of one window. No setting lets a request have more.
-MOST_SPANS = 500_000
 # What this engine does as the `gliner` package does; a configuration that asks for anything else is refused.
 SUPPORTED = {
     "span_mode": "markerV0",
@@ -102,7 +101,11 @@ class GlinerEngine:
             overlap=self._overlap,
         )
 
-    def spans(self, pieces: Sequence[Piece]) -> list[list[Span]]:
+    def label_tokens(self, label: str) -> int:
+        """How many tokens the prompt takes for `label`."""
+        return 1 + len(self._tokenizer.encode(label, add_special_tokens=False).ids)
+
+    def spans(self, pieces: Sequence[Piece]) -> "list[Candidates]":
         """Of each piece every span that its window has to report and that scores over its threshold.
 
         Blocks while the model runs, once for all pieces, padded to the longest.
@@ -143,9 +146,11 @@ class GlinerEngine:
         return piece
 
 
-def _spans(piece: Piece, logits: "NDArray[np.float32]") -> list[Span]:
+def _spans(piece: Piece, logits: "NDArray[np.float32]") -> "Candidates":
     """`logits` is [words, max_width, labels], padded in its first and last axis."""
     import numpy as np
+
+    from functions.extract.candidates import Candidates
 
     window = piece.window
     length = window.stop - window.start
@@ -153,13 +158,12 @@ def _spans(piece: Piece, logits: "NDArray[np.float32]") -> list[Span]:
     # A logit below -88 overflows to infinity, whose inverse is the 0 it should be.
     with np.errstate(over="ignore"):
         scores = 1 / (1 + np.exp(-own))
-    spans = []
-    # One more than any request may have is enough to refuse it.
-    for offset, width, label in np.argwhere(scores > piece.threshold)[: MOST_SPANS + 1].tolist():
-        first = window.core_start + offset
-        if first - window.start + width < length:
-            spans.append(Span(first, first + width, label, float(scores[offset, width, label])))
-    return spans
+    # A span may not end behind the window.
+    ends = np.arange(window.core_start, window.core_stop)[:, None] + np.arange(scores.shape[1])
+    found = (scores > piece.threshold) & (ends < window.start + length)[:, :, None]
+    offset, width, label = np.nonzero(found)
+    first = window.core_start + offset
+    return Candidates.of(first, first + width, label, scores[found])
 
 
 def load(report: Report) -> GlinerEngine:

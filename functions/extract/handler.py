@@ -5,6 +5,8 @@ import json
 import time
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
+from math import inf
+from typing import TYPE_CHECKING
 
 from fastapi import APIRouter, Request
 from fastapi.responses import Response
@@ -19,20 +21,20 @@ from common.problems import unexpected
 from common.repeats import Flights, Kept, request_key
 from common.settings import get_settings
 from functions.extract import bounds, service
-from functions.extract.batches import Batches
+from functions.extract.batches import DOUBT, Batches
 from functions.extract.bounds import SURELY_FEW_CHARACTERS, Bounds
-from functions.extract.decoding import Span
 from functions.extract.engine import GlinerEngine, model
 from functions.extract.reader import Piece, Prompt
 from functions.extract.schemas import ExtractRequest, ExtractResponse, Options, Text, TextProblem, TextsResponse
 from functions.extract.service import Extraction
 
+if TYPE_CHECKING:
+    from functions.extract.candidates import Candidates
+
 # What a kept result takes beside its JSON: key, objects, links.
 ENTRY_BYTES = 1024
 # Of the texts of one request so many are at work at the same time: enough for the largest batch.
 TEXTS_AT_A_TIME = 16
-# Refused at once is what would take this many times the time there is: the measured average is no promise.
-DOUBT = 1.5
 JSON = "application/json"
 
 router = APIRouter(tags=["extract"])
@@ -60,12 +62,14 @@ async def extract(body: ExtractRequest, request: Request) -> Response:
     bounds.check_texts(body.texts or (), settings)
     options = Options.model_validate(body.model_dump(exclude={"text", "texts"}))
     until = deadline(request, None, settings.max_wait_seconds)
+    begin_by = begun + settings.patience_seconds if until is None else until
     async with cancelled_on_disconnect(request):
         engine = await model.ready(get_settings().model_wait_seconds)
         with places.hold():
             try:
                 async with asyncio.timeout(None if until is None else until - time.monotonic()):
-                    work = _Work(options, engine, await service.prepared(options.labels, engine, settings), until)
+                    prompt = await service.prepared(options.labels, engine, settings)
+                    work = _Work(options, engine, prompt, until, begin_by)
                     answer = await work.answer(body.text, body.texts or (), begun)
             except TimeoutError:
                 detail = "extract: it could not be answered within the time that the request may wait"
@@ -78,23 +82,27 @@ class _Timing:
 
     def __init__(self) -> None:
         self._begun = time.monotonic()
-        self._started: float | None = None
+        self.started_at: float | None = None
 
     def started(self) -> None:
-        if self._started is None:
-            self._started = time.monotonic()
+        if self.started_at is None:
+            self.started_at = time.monotonic()
 
     def close(self) -> None:
-        started = self._started or self._begun
+        started = self.started_at or self._begun
         trace().add("queue", (started - self._begun) * 1000)
         trace().add("model", (time.monotonic() - started) * 1000)
 
 
 class _Work:
-    """One request at work. `until` is when its answer has to be there, as a time of `time.monotonic`."""
+    """One request at work. `until` is when its answer has to be there, `begin_by` when the model has to be at it, as
+    times of `time.monotonic`."""
 
-    def __init__(self, options: Options, engine: GlinerEngine, prompt: Prompt, until: float | None) -> None:
-        self._options, self._engine, self._prompt, self._until = options, engine, prompt, until
+    def __init__(
+        self, options: Options, engine: GlinerEngine, prompt: Prompt, until: float | None, begin_by: float
+    ) -> None:
+        self._options, self._engine, self._prompt = options, engine, prompt
+        self._until, self._begin_by = until, begin_by
         self._timing = _Timing()
         self._limits = Bounds(get_settings().extract)
         self._turns = asyncio.Semaphore(TEXTS_AT_A_TIME)
@@ -152,8 +160,9 @@ class _Work:
                 raise QueueFull("extract: it would take longer than the request may wait", seconds)
         return await service.extract(text, self._options, self._engine, self._find, self._prompt, self._limits)
 
-    async def _find(self, pieces: Sequence[Piece]) -> list[Span]:
-        return await batches.spans(self._engine, pieces, self._timing.started)
+    async def _find(self, piece: Piece) -> "Candidates":
+        begin_by = self._begin_by if self._timing.started_at is None else inf
+        return await batches.spans(self._engine, piece, self._timing.started, begin_by)
 
 
 def _since(begun: float) -> int:

@@ -12,9 +12,12 @@ if TYPE_CHECKING:
 
     from functions.extract.feeds import Text
 
-# Words that are tokenised at a time: about a window, some milliseconds of work.
-WORDS_AT_A_TIME = 256
-# A word with more tokens is looked at in halves. Normalising can make eighteen characters of one.
+# What is tokenised at a time: some milliseconds of work, whatever the text holds. Normalising can make eighteen
+# characters of one, so the first step is short, and each further one as long as the last one tells.
+CHARACTERS_AT_FIRST = 128
+CHARACTERS_AT_A_TIME = 2048
+TOKENS_AT_A_TIME = 1024
+# A word with more tokens is looked at in parts.
 MAX_WORD_TOKENS = 128
 
 
@@ -68,6 +71,7 @@ class Reader:
         self._words: list[str] = []
         self._tokens: list[list[int]] = []
         self._all_read = False
+        self._next_characters = CHARACTERS_AT_FIRST
         self._windows = iterate_windows(
             self, max_words=max_words, max_tokens=max_tokens - prompt.tokens, overlap=overlap
         )
@@ -111,23 +115,26 @@ class Reader:
         return self._words[index - self._first]
 
     def _read_more(self) -> None:
-        words = self._splitter.take(WORDS_AT_A_TIME)
+        words = self._splitter.take(self._next_characters)
         self._all_read = not words
-        spans = [(word.text, word.start) for word in words]
-        for (text, start), ids in zip(spans, self._encoded([text for text, _ in spans]), strict=True):
-            self._add(text, start, ids)
+        tokens = self._add([(word.text, word.start) for word in words])
+        characters = self._next_characters * TOKENS_AT_A_TIME // max(1, tokens)
+        self._next_characters = max(1, min(characters, CHARACTERS_AT_A_TIME))
 
-    def _add(self, text: str, start: int, ids: list[int]) -> None:
-        if len(ids) > MAX_WORD_TOKENS and len(text) > 1:
-            half = len(text) // 2
-            for part, at in ((text[:half], start), (text[half:], start + half)):
-                (part_ids,) = self._encoded([part])
-                self._add(part, at, part_ids)
-            return
-        self.starts.append(start)
-        self.ends.append(start + len(text))
-        self._words.append(text)
-        self._tokens.append(ids)
+    def _add(self, words: Sequence[tuple[str, int]]) -> int:
+        """Add words, given with where they start; returns how many tokens they have."""
+        total = 0
+        for (text, start), ids in zip(words, self._encoded([text for text, _ in words]), strict=True):
+            total += len(ids)
+            if len(ids) > MAX_WORD_TOKENS and len(text) > 1:
+                size = max(1, len(text) * MAX_WORD_TOKENS // len(ids))
+                self._add([(text[at : at + size], start + at) for at in range(0, len(text), size)])
+                continue
+            self.starts.append(start)
+            self.ends.append(start + len(text))
+            self._words.append(text)
+            self._tokens.append(ids)
+        return total
 
     def _encoded(self, words: list[str]) -> list[list[int]]:
         # A word of its own, as here, and a word among others have the same tokens: they are encoded one by one anyway.

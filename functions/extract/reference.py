@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from common.errors import ModelLoadFailed
 from common.settings import ExtractSettings, cpu_threads
-from functions.extract.decoding import Span
+from functions.extract.candidates import Candidates
 from functions.extract.engine import GlinerConfig, GlinerEngine
 from functions.extract.reader import Piece
 
@@ -27,13 +27,13 @@ class ReferenceEngine(GlinerEngine):
         self.batch_tokens = 0
         self._gliner = gliner
 
-    def spans(self, pieces: Sequence[Piece]) -> list[list[Span]]:
+    def spans(self, pieces: Sequence[Piece]) -> list[Candidates]:
         return [self._spans_of(piece) for piece in pieces]
 
     def rest(self) -> None:
         """torch keeps no arena."""
 
-    def _spans_of(self, piece: Piece) -> list[Span]:
+    def _spans_of(self, piece: Piece) -> Candidates:
         # The package finds the same words again in a text that has a space between any two.
         words_by_start: dict[int, int] = {}
         words_by_end: dict[int, int] = {}
@@ -51,8 +51,8 @@ class ReferenceEngine(GlinerEngine):
         for entity in found:
             first, last = words_by_start[entity["start"]], words_by_end[entity["end"]]
             if piece.window.core_start <= first < piece.window.core_stop:
-                spans.append(Span(first, last, piece.labels.index(entity["label"]), entity["score"]))
-        return spans
+                spans.append((first, last, piece.labels.index(entity["label"]), entity["score"]))
+        return Candidates.of(*(zip(*spans, strict=True) if spans else ([], [], [], [])))
 
 
 def load_reference(

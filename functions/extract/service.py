@@ -9,27 +9,31 @@ import json
 import time
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import islice
+from typing import TYPE_CHECKING, TypeVar
 
 from common.errors import FieldError, InvalidInput
 from common.settings import ExtractSettings, get_settings
 from common.worker import Worker
 from functions.extract import bounds
 from functions.extract.bounds import Bounds
-from functions.extract.decoding import Span, accepting, ranked
+from functions.extract.decoding import Span, accepting
 from functions.extract.engine import GlinerEngine
 from functions.extract.reader import Piece, Prompt, Reader
 from functions.extract.schemas import Options
 
+if TYPE_CHECKING:
+    from functions.extract.candidates import Candidates
+
+T = TypeVar("T")
 # What finds spans: the engine by itself, or behind a queue.
-Find = Callable[[Sequence[Piece]], Awaitable[list[Span]]]
+Find = Callable[[Piece], "Awaitable[Candidates]"]
 
 # So little is done at once: another thread would take longer to begin.
 FEW_CHARACTERS = 512
 FEW_SPANS = 64
-WINDOWS_COUNTED_AT_A_TIME = 4
-SPANS_AT_A_TIME = 4096
-ENTITIES_AT_A_TIME = 1024
+# How long the thread is held; then it is another's turn.
+SECONDS_AT_A_TIME = 0.01
+SPANS_AT_A_TIME = 256
 
 _worker = Worker("extract-text")
 
@@ -66,9 +70,11 @@ async def prepared(labels: Sequence[str], engine: GlinerEngine, settings: Extrac
     if errors:
         raise InvalidInput(errors)
     try:
-        if sum(map(len, labels)) < FEW_CHARACTERS:
+        # Normalising makes no more of ASCII.
+        if sum(map(len, labels)) < FEW_CHARACTERS and all(map(str.isascii, labels)):
             prompt = engine.prompt(labels)
         else:
+            await _check_labels(labels, engine, settings)
             prompt = await _worker.run(lambda _: engine.prompt(labels))
     except ValueError as error:
         raise InvalidInput([FieldError("labels", str(error))]) from None
@@ -76,11 +82,20 @@ async def prepared(labels: Sequence[str], engine: GlinerEngine, settings: Extrac
     return prompt
 
 
+async def _check_labels(labels: Sequence[str], engine: GlinerEngine, settings: ExtractSettings) -> None:
+    """Raises InvalidInput for labels that are too long together, when that is clear: the others are not looked at."""
+    sizes = map(engine.label_tokens, labels)
+    total = 0
+    while some := await _worker.run(lambda _: _for_a_while(sizes)):
+        total += sum(some)
+        bounds.check_labels(total, settings)
+
+
 async def count(text: str, prompt: Prompt, engine: GlinerEngine, limits: Bounds) -> int:
     """The tokens of all windows of `text`. Raises InvalidInput when they are too many, before the model runs."""
-    reader = engine.read(text, prompt, (), 1.0)
+    windows = iter(engine.read(text, prompt, (), 1.0).take_size, None)
     total = 0
-    while sizes := await _worker.run(lambda _: list(islice(iter(reader.take_size, None), WINDOWS_COUNTED_AT_A_TIME))):
+    while sizes := await _worker.run(lambda _: _for_a_while(windows)):
         for size in sizes:
             limits.add_window(size)
             total += size
@@ -101,56 +116,91 @@ async def extract(
     limits = limits or Bounds(settings)
     prompt = prompt or await prepared(options.labels, engine, settings)
     reader = engine.read(text, prompt, options.labels, options.threshold)
-    candidates: list[Span] = []
-    windows = 0
+    candidates: list[Candidates] = []
+    windows = number = 0
     piece = await _taken(reader, text)
     while piece is not None:
         windows += 1
         # The next one is read while the model is at this one.
         following = None if reader.finished else asyncio.create_task(_taken(reader, text))
         try:
-            spans = await find([piece])
-            limits.add_spans(len(spans))
+            found = await find(piece)
+            limits.add_spans(len(found))
         except BaseException:
             if following is not None:
                 following.cancel()
             raise
-        candidates += spans
+        candidates.append(found)
+        number += len(found)
         piece = await following if following is not None else None
-    written: list[str] = []
+    written = bytearray()
     steps = _write(text, options, reader, candidates, limits, written)
-    if len(candidates) <= FEW_SPANS:
-        for _ in steps:
+    if number <= FEW_SPANS:
+        while _for_a_while(steps):
             pass
     else:
-        while await _worker.run(lambda _: next(steps, True)) is None:
+        while await _worker.run(lambda _: _for_a_while(steps)):
             pass
     milliseconds = round((time.monotonic() - begun) * 1000)
-    return Extraction(", ".join(written).encode(), milliseconds, len(reader.starts), windows)
+    return Extraction(bytes(written), milliseconds, len(reader.starts), windows)
 
 
 async def _taken(reader: Reader, text: str) -> Piece | None:
     return reader.take() if len(text) < FEW_CHARACTERS else await _worker.run(lambda _: reader.take())
 
 
+def _for_a_while(steps: Iterator[T]) -> list[T]:
+    """The next of `steps`, as many as are made in a short time, one at least; none after the last."""
+    made: list[T] = []
+    until = time.monotonic() + SECONDS_AT_A_TIME
+    for step in steps:
+        made.append(step)
+        if time.monotonic() > until:
+            break
+    return made
+
+
 def _write(
-    text: str, options: Options, reader: Reader, candidates: Sequence[Span], limits: Bounds, written: list[str]
-) -> Iterator[None]:
-    """Decide which of the candidates stay, and add them to `written` as JSON: a step each time it is resumed."""
+    text: str,
+    options: Options,
+    reader: Reader,
+    candidates: "list[Candidates]",
+    limits: Bounds,
+    written: bytearray,
+) -> Iterator[int]:
+    """Decide which of the candidates stay, and add them to `written` as members of a JSON array.
+
+    It is done in short steps. Each yields the entities that there are so far.
+    """
+    accepted: list[Span] = []
+    for accepted in _decided(candidates, options, limits):
+        yield len(accepted)
+    labels = [json.dumps(label, ensure_ascii=False) for label in options.labels]
+    for at in range(0, len(accepted), SPANS_AT_A_TIME):
+        spans = accepted[at : at + SPANS_AT_A_TIME]
+        entities = [_entity(text, reader, span, labels[span.label]) for span in spans]
+        some = ", ".join(entities).encode()
+        limits.add_bytes(len(some))
+        written += b", " * bool(written) + some
+        yield len(accepted)
+
+
+def _decided(candidates: "list[Candidates]", options: Options, limits: Bounds) -> Iterator[list[Span]]:
+    """The candidates that stay, more each time, at last all of them in the order of the text."""
+    from functions.extract.candidates import Candidates
+
+    ranked = Candidates.joined(candidates).ranked()
+    candidates.clear()
+    yield []
     accepts = accepting(flat=options.flat_ner, multi_label=options.multi_label)
     accepted: list[Span] = []
-    waiting = iter(ranked(candidates))
-    while some := list(islice(waiting, SPANS_AT_A_TIME)):
+    for some in ranked.parts(SPANS_AT_A_TIME):
+        before = len(accepted)
         accepted += filter(accepts, some)
-        yield
+        limits.add_entities(len(accepted) - before)
+        yield accepted
     accepted.sort(key=lambda span: span.first)
-    labels = [json.dumps(label, ensure_ascii=False) for label in options.labels]
-    for at in range(0, len(accepted), ENTITIES_AT_A_TIME):
-        spans = accepted[at : at + ENTITIES_AT_A_TIME]
-        entities = [_entity(text, reader, span, labels[span.label]) for span in spans]
-        limits.add_entities(len(entities), sum(map(len, entities)))
-        written += entities
-        yield
+    yield accepted
 
 
 def _entity(text: str, reader: Reader, span: Span, label: str) -> str:

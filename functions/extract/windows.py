@@ -37,18 +37,24 @@ class Splitter:
 
     def __init__(self, text: str) -> None:
         self._text = text
-        self._matches = WORD.finditer(text)
+        self._words = self._split()
 
-    def take(self, number: int) -> list[Word]:
-        """About the next `number` words, more where one of them is very long; none after the last."""
+    def take(self, characters: int) -> list[Word]:
+        """The next words, until they have so many characters together; none after the last."""
         words: list[Word] = []
-        for match in self._matches:
-            for start in range(match.start(), match.end(), MAX_WORD_CHARACTERS):
-                end = min(start + MAX_WORD_CHARACTERS, match.end())
-                words.append(Word(self._text[start:end], start, end))
-            if len(words) >= number:
+        taken = 0
+        for word in self._words:
+            words.append(word)
+            taken += word.end - word.start
+            if taken >= characters:
                 break
         return words
+
+    def _split(self) -> Iterator[Word]:
+        for match in WORD.finditer(self._text):
+            for start in range(match.start(), match.end(), MAX_WORD_CHARACTERS):
+                end = min(start + MAX_WORD_CHARACTERS, match.end())
+                yield Word(self._text[start:end], start, end)
 
 
 class Tokenised(Protocol):

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 import pytest
 
 from functions.extract import engine, service
+from functions.extract.candidates import Candidates
 from functions.extract.decoding import Span
 from functions.extract.engine import GlinerEngine
 from functions.extract.reader import Piece
@@ -19,8 +20,8 @@ def gliner() -> GlinerEngine:
 def extract(gliner: GlinerEngine, text: str, **fields: object) -> TextResult:
     """One text through the service, window by window."""
 
-    async def find(pieces: Sequence[Piece]) -> list[Span]:
-        return [span for piece in pieces for span in gliner.spans([piece])[0]]
+    async def find(piece: Piece) -> Candidates:
+        return gliner.spans([piece])[0]
 
     found = asyncio.run(service.extract(text, Options.model_validate(fields), gliner, find))
     return TextResult.model_validate_json(b"{" + found.members(cached=False, inference_time_ms=1) + b"}")
@@ -30,3 +31,7 @@ def windows(gliner: GlinerEngine, text: str, labels: Sequence[str], threshold: f
     """All windows of a text."""
     reader = gliner.read(text, gliner.prompt(labels), labels, threshold)
     return list(iter(reader.take, None))
+
+
+def spans_of(found: Candidates) -> list[Span]:
+    return [span for part in found.parts(100) for span in part]

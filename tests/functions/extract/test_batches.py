@@ -12,12 +12,13 @@ import pytest
 
 from common.callers import begin_flow
 from functions.extract.batches import Batches, companions
+from functions.extract.candidates import Candidates
 from functions.extract.decoding import Span
 from functions.extract.engine import GlinerEngine
 from functions.extract.feeds import Text
 from functions.extract.reader import Piece
 from functions.extract.windows import Window
-from tests.functions.extract.conftest import windows
+from tests.functions.extract.conftest import spans_of, windows
 from tests.functions.extract.golden_cases import CASES
 
 BOUND_SECONDS = 20.0
@@ -51,12 +52,12 @@ class Model:
         self.go = threading.Semaphore(0)
         self.fails: set[str] = set()
 
-    def spans(self, pieces: Sequence[Piece]) -> list[list[Span]]:
+    def spans(self, pieces: Sequence[Piece]) -> list[Candidates]:
         self.batches.append([piece.words[0] for piece in pieces])
         assert self.go.acquire(timeout=BOUND_SECONDS)
         if self.fails & set(self.batches[-1]):
             raise RuntimeError("the model broke")
-        return [[Span(ord(piece.words[0][0]), 0, 0, 1.0)] for piece in pieces]
+        return [Candidates.of([ord(piece.words[0][0])], [0], [0], [1.0]) for piece in pieces]
 
 
 def piece(name: str, tokens: int) -> Piece:
@@ -76,7 +77,10 @@ class Play:
 
         async def run() -> list[Span]:
             begin_flow(caller or name)
-            return await self.queue.spans(self.model, pieces, lambda: self.started.append(name))
+            found: list[Span] = []
+            for one in pieces:
+                found += spans_of(await self.queue.spans(self.model, one, lambda: self.started.append(name)))
+            return found
 
         task = asyncio.create_task(run())
         await self.settle()
@@ -189,7 +193,7 @@ def test_a_failure_is_that_of_its_batch_alone() -> None:
 
 def in_a_row(gliner: GlinerEngine, text: str, labels: list[str]) -> list[Span]:
     pieces = windows(gliner, text, labels, 0.3)
-    return [span for piece in pieces for span in gliner.spans([piece])[0]]
+    return [span for piece in pieces for span in spans_of(gliner.spans([piece])[0])]
 
 
 def test_many_threads_get_what_one_gets(gliner: GlinerEngine) -> None:
@@ -208,7 +212,7 @@ def test_a_window_in_a_batch_has_the_spans_that_it_has_alone(gliner: GlinerEngin
     cases = [case for case in CASES if len(case.text) < 200]
     for _ in range(20):
         pieces = [piece for case in shuffled.sample(cases, 5) for piece in windows(gliner, case.text, case.labels, 0.3)]
-        for one, spans in zip(pieces, gliner.spans(pieces), strict=True):
-            (alone,) = gliner.spans([one])
+        for one, found in zip(pieces, gliner.spans(pieces), strict=True):
+            spans, alone = spans_of(found), spans_of(gliner.spans([one])[0])
             assert [replace(span, score=0) for span in spans] == [replace(span, score=0) for span in alone]
             assert [span.score for span in spans] == pytest.approx([span.score for span in alone], abs=1e-4)

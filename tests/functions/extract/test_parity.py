@@ -8,7 +8,7 @@ import pytest
 from functions.extract.decoding import decode
 from functions.extract.engine import GlinerEngine
 from functions.extract.windows import Splitter
-from tests.functions.extract.conftest import windows
+from tests.functions.extract.conftest import spans_of, windows
 from tests.functions.extract.golden_cases import CASES, Case
 
 GOLDENS = Path(__file__).resolve().parents[2] / "data" / "gliner_goldens.jsonl"
@@ -29,7 +29,7 @@ def test_entities_are_those_of_the_gliner_package(
 ) -> None:
     words = Splitter(case.text).take(len(case.text))
     pieces = windows(gliner, case.text, case.labels, case.threshold)
-    candidates = [span for piece in pieces for span in gliner.spans([piece])[0]]
+    candidates = [span for piece in pieces for span in spans_of(gliner.spans([piece])[0])]
     spans = decode(candidates, flat=case.flat_ner, multi_label=case.multi_label)
     found = [(words[s.first].start, words[s.last].end, case.labels[s.label], s.score) for s in spans]
     expected = [(start, end, label) for start, end, label, _ in golden["entities"]]

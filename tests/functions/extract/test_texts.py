@@ -3,6 +3,7 @@
 import asyncio
 import json
 from concurrent.futures import ThreadPoolExecutor
+from math import inf
 from typing import Any
 
 import httpx
@@ -81,7 +82,7 @@ def test_equal_texts_at_the_same_time_share_a_run(gliner: GlinerEngine, monkeypa
 
     async def play() -> list[Any]:
         text = "Ten equal calls of Ada Lovelace in London."
-        works = [handler._Work(Options(), gliner, gliner.prompt(Options().labels), None) for _ in range(10)]
+        works = [handler._Work(Options(), gliner, gliner.prompt(Options().labels), None, inf) for _ in range(10)]
         return await asyncio.gather(*(work.answer(text, (), 0.0) for work in works))
 
     results = [json.loads(answer) for answer in asyncio.run(play())]
