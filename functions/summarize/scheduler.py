@@ -138,7 +138,8 @@ class Scheduler:
             return any(ticket.streams for ticket in self._tickets)
 
     def fair_place(self, cost: float) -> int:
-        """Where work of this cost (tokens) for the request at hand belongs among `jobs`."""
+        """Where work of this cost (tokens to read, without the opening, and to write) belongs among `jobs`, for the
+        request at hand."""
         with self._changed:
             waiting = self._fair.before(flow(), cost)
             return max((self._tickets.index(ticket) for ticket in waiting), default=len(self._admitted()) - 1) + 1
@@ -147,7 +148,9 @@ class Scheduler:
         """`place` is one among `jobs`; by default the last."""
         with self._changed:
             self._tickets.insert(len(self._tickets) if place is None else place, ticket)
-            self._fair.push(ticket, ticket.flow, ticket.prompt_tokens + ticket.output_tokens)
+            # The opening is read already.
+            reading = max(0, ticket.prompt_tokens - len(self._opening))
+            self._fair.push(ticket, ticket.flow, reading + ticket.output_tokens)
 
     def submit(self, ticket: Ticket, prompt: Sequence[int], sampling: Sampling, emit: Emit) -> None:
         """Start work on a reserved ticket. `emit` gets pieces of text and a Completion or an exception at last, on the

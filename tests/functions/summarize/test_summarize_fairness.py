@@ -31,6 +31,8 @@ def llama() -> LlamaEngine:
 @pytest.fixture(autouse=True)
 def _idle(llama: LlamaEngine) -> Iterator[None]:
     yield
+    for ticket in list(llama._scheduler._tickets):
+        llama.release(ticket)
     wait_until(llama.idle, "every place is free again")
 
 
@@ -69,40 +71,40 @@ def test_who_has_been_promised_an_answer_is_made_late_by_nobody(llama: LlamaEngi
         llama.release(ticket)
 
 
-async def _generate(llama: LlamaEngine, caller: str, output: int, ended: list[str]) -> None:
+async def _generate(llama: LlamaEngine, caller: str, output: int, begun: list[tuple[float, str]]) -> None:
     begin_flow(caller)
     prompt = llama.tokenize(f"An article of {caller}.", False)
     ticket = llama.reserve(len(prompt), output, None, False)
     async with aclosing(llama.generate(ticket, prompt, Sampling(output, 0.0, None))) as pieces:
         async for _ in pieces:
             pass
-    ended.append(caller)
+    begun.append((ticket.started_at, caller))
 
 
 def test_what_does_not_fit_now_does_not_hold_up_what_does(llama: LlamaEngine) -> None:
     async def play() -> list[str]:
-        ended: list[str] = []
+        begun: list[tuple[float, str]] = []
         async with asyncio.timeout(BOUND_SECONDS), asyncio.TaskGroup() as group:
             for caller, output in (("first", 700), ("too large now", 700), ("short", 20)):
-                group.create_task(_generate(llama, caller, output, ended))
+                group.create_task(_generate(llama, caller, output, begun))
                 await asyncio.sleep(0)
-        return ended
+        return [caller for _, caller in sorted(begun)]
 
-    ended = asyncio.run(play())
-    assert ended.index("short") < ended.index("too large now")
+    order_of_beginning = asyncio.run(play())
+    assert order_of_beginning.index("short") < order_of_beginning.index("too large now")
 
 
 def test_what_does_not_fit_now_is_not_starved_by_what_does(llama: LlamaEngine) -> None:
     async def play() -> list[str]:
-        ended: list[str] = []
+        begun: list[tuple[float, str]] = []
         async with asyncio.timeout(BOUND_SECONDS), asyncio.TaskGroup() as group:
-            group.create_task(_generate(llama, "first", 500, ended))
-            group.create_task(_generate(llama, "large", 700, ended))
-            for number in range(60):
-                group.create_task(_generate(llama, f"small {number}", 40, ended))
-        return ended
+            group.create_task(_generate(llama, "first", 500, begun))
+            group.create_task(_generate(llama, "large", 700, begun))
+            for _ in range(60):
+                group.create_task(_generate(llama, "small", 40, begun))
+        return [caller for _, caller in sorted(begun)]
 
-    # 700 cells of others may go ahead: some twenty small ones, and those that had begun.
+    # By right the others' caller goes first with as much, some fifteen. As many cells may overtake what does not fit.
     assert asyncio.run(play()).index("large") < 45
 
 
