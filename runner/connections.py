@@ -23,6 +23,8 @@ BETWEEN_LINES_SECONDS = 60.0
 RESERVED_DESCRIPTORS = 64
 DESCRIPTORS_PER_RECORDING = 2
 MOST_DESCRIPTORS = 65_536
+# So many connections of one address are nothing special: a browser opens some six.
+FEW_CONNECTIONS = 8
 # As many connections are closed when, against all reckoning, no descriptor is left for the next.
 SHED_AT_ONCE = 4
 RETRY_SECONDS = 1.0
@@ -57,8 +59,8 @@ class Connection(Protocol):
 class Connections:
     """Belongs to one event loop.
 
-    A connection waits, or a request of it is at work. Only those that wait are closed to make room, first the one that
-    has waited longest, of the address that has most connections.
+    A connection waits, or a request of it is at work. Only those that wait are closed to make room: of the address that
+    has most connections, or of any where all have few, the one that has waited longest.
     """
 
     def __init__(self, limits: Limits, clock: Callable[[], float] = time.monotonic) -> None:
@@ -66,8 +68,8 @@ class Connections:
         self._clock = clock
         self._open: set[Connection] = set()
         self._by_address = Counter[str]()
-        # By address, and there in the order in which they began to wait.
-        self._waiting: dict[str, dict[Connection, None]] = {}
+        # By address, and there in the order in which they began to wait: since when.
+        self._waiting: dict[str, dict[Connection, float]] = {}
         # Those whose reader is behind, in the order in which it fell behind.
         self._behind: dict[Connection, None] = {}
         self._sweeping: asyncio.TimerHandle | None = None
@@ -102,7 +104,7 @@ class Connections:
         if connection in self._open:
             waiting = self._waiting.setdefault(connection.address, {})
             waiting.pop(connection, None)
-            waiting[connection] = None
+            waiting[connection] = self._clock()
 
     def works(self, connection: Connection) -> None:
         """A request of it is at work from now on."""
@@ -149,8 +151,11 @@ class Connections:
         self._drop(newcomer, "no room")
 
     def _longest_waiting(self) -> Connection:
-        address = max(self._waiting, key=self._by_address.__getitem__)
-        waiting = self._waiting[address]
+        def prominence(address: str) -> tuple[int, float]:
+            since = next(iter(self._waiting[address].values()))
+            return max(self._by_address[address], FEW_CONNECTIONS), -since
+
+        waiting = self._waiting[max(self._waiting, key=prominence)]
         # An answer is not cut as long as there is another way.
         return next((one for one in waiting if not one.unsent_bytes()), next(iter(waiting)))
 

@@ -56,10 +56,14 @@ class Guest:
 
 
 def full(*addresses: str) -> tuple[Connections, list[Guest]]:
-    connections = Connections(limits(len(addresses)))
+    """As many connections as there may be, each a second after the one before."""
+    clock = Clock()
+    connections = Connections(limits(len(addresses)), clock)
     guests = [Guest(address) for address in addresses]
     for guest in guests:
+        clock.now += 1
         connections.add(guest)
+    clock.now += 1
     return connections, guests
 
 
@@ -68,12 +72,18 @@ def ends(guests: list[Guest]) -> list[str]:
 
 
 def test_the_longest_idle_of_the_address_with_most_makes_room() -> None:
-    connections, guests = full("b", "a", "a")
+    connections, guests = full("b", *["a"] * 10)
     connections.works(guests[1])
     connections.waits(guests[1])
     connections.add(Guest("c"))
-    assert ends(guests) == ["", "", "dropped"]
-    assert len(connections) == 3
+    assert [guest for guest in guests if guest.end] == [guests[2]]
+    assert len(connections) == 11
+
+
+def test_a_second_connection_of_an_honest_address_goes_before_nobody_who_has_waited_longer() -> None:
+    connections, guests = full("silent", "other", "honest", "honest")
+    connections.add(Guest("new"))
+    assert ends(guests) == ["dropped", "", "", ""]
 
 
 def test_nobody_at_work_makes_room_and_the_newcomer_is_told() -> None:
@@ -87,11 +97,11 @@ def test_nobody_at_work_makes_room_and_the_newcomer_is_told() -> None:
 
 
 def test_a_crowd_of_one_address_takes_nothing_from_another() -> None:
-    connections, guests = full("honest", "crowd", "crowd", "crowd")
+    connections, guests = full("honest", *["crowd"] * 10)
     for _ in range(50):
         connections.add(Guest("crowd"))
     assert guests[0].end == ""
-    assert len(connections) == 4
+    assert len(connections) == 11
 
 
 def test_an_answer_that_is_still_taken_is_not_cut_for_room() -> None:
