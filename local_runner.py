@@ -30,7 +30,7 @@ from common import logs
 from common.app import create_app
 from common.lazy import models
 from common.loop_lag import loop_lag
-from common.memory import give_back_after_peaks
+from common.memory import give_back_after_peaks, keep_together
 from common.settings import PREFIX, PROFILE_NAMES, get_settings
 from functions.audio.handler import router as audio
 from functions.audio.handler import warm_up as warm_up_audio
@@ -113,6 +113,7 @@ def main(arguments: list[str] | None = None) -> None:
             os.environ[PREFIX + name.upper()] = getattr(options, name)
     settings = get_settings()
     logs.configure(settings.log_style, settings.log_level)
+    keep_together()
     config = uvicorn.Config(
         "local_runner:app" if options.reload else app,
         host=settings.host,

@@ -78,13 +78,19 @@ class _Turn:
 
 
 class Admission:
-    """The queue of one function, in fair order. Belongs to one event loop."""
+    """The queue of one function, in fair order. Belongs to one event loop.
 
-    def __init__(self, name: str, limits: Callable[[], Limits]) -> None:
+    With `shared_slots` nobody may have more slots than are left free, so that there is always one for somebody who has
+    none: for slots that are held for long, and of which one caller alone has enough with half of them.
+    """
+
+    def __init__(self, name: str, limits: Callable[[], Limits], *, shared_slots: bool = False) -> None:
         """`limits` is called on use, so that importing a handler reads no settings."""
         self.name = name
         self._limits = limits
+        self._shared_slots = shared_slots
         self._active = 0
+        self._held: Counter[str] = Counter()
         self._waiting: FairQueue[_Turn] = FairQueue()
         # How long a slot is held for each unit of cost; unknown until the first one is given back.
         self._seconds_per_cost: float | None = None
@@ -105,12 +111,12 @@ class Admission:
             sample = (time.monotonic() - entered_at) / cost
             known = sample if self._seconds_per_cost is None else self._seconds_per_cost
             self._seconds_per_cost = known + SMOOTHING * (sample - known)
-            self._leave()
+            self._leave(flow().caller)
 
     def wait_seconds(self, cost: float) -> float:
         """How long a request of this cost that came now would wait for its slot, from measured rates."""
         limits = self._limits()
-        if self._active < limits.concurrency and not len(self._waiting):
+        if self._is_free(limits):
             return 0.0
         seconds_per_cost = 1.0 if self._seconds_per_cost is None else self._seconds_per_cost
         # One of those at work has to end, and those that are ahead to begin.
@@ -118,8 +124,8 @@ class Admission:
 
     async def _enter(self, cost: float, until: float) -> None:
         limits = self._limits()
-        if self._active < limits.concurrency and not len(self._waiting):
-            self._active += 1
+        if self._is_free(limits):
+            self._take(flow().caller)
             return
         self._check(limits, cost, until)
         turn = _Turn(flow(), asyncio.get_running_loop().create_future())
@@ -147,12 +153,38 @@ class Admission:
     def _withdraw(self, turn: _Turn) -> None:
         # The slot may have been handed over in the same step in which the wait ended.
         if not self._waiting.remove(turn, turn.flow) and turn.given.done() and not turn.given.cancelled():
-            self._leave()
+            self._leave(turn.flow.caller)
 
-    def _leave(self) -> None:
-        """Hand the slot to the next in line, who is then active in this one's place."""
-        while (turn := self._waiting.pop()) is not None:
-            if not turn.given.done():
-                turn.given.set_result(None)
-                return
+    def _is_free(self, limits: Limits) -> bool:
+        # Who waits although a slot is free has its share already, and holds up nobody.
+        nobody_waits = not len(self._waiting) or self._shared_slots
+        return self._active < limits.concurrency and nobody_waits and self._may_have(flow().caller, limits)
+
+    def _may_have(self, caller: str, limits: Limits) -> bool:
+        # The last slot is anybody's who has none.
+        free = limits.concurrency - self._active
+        return not self._shared_slots or self._held[caller] < max(1, free)
+
+    def _take(self, caller: str) -> None:
+        self._active += 1
+        self._held[caller] += 1
+
+    def _leave(self, caller: str) -> None:
+        """Give a slot back, and hand on what is free to the next in line."""
         self._active -= 1
+        self._held[caller] -= 1
+        if not self._held[caller]:
+            del self._held[caller]
+        limits = self._limits()
+        while self._active < limits.concurrency and (turn := self._next(limits)) is not None:
+            if not turn.given.done():
+                self._take(turn.flow.caller)
+                turn.given.set_result(None)
+
+    def _next(self, limits: Limits) -> _Turn | None:
+        if not self._shared_slots:
+            return self._waiting.pop()
+        turn = next((turn for turn in self._waiting.order() if self._may_have(turn.flow.caller, limits)), None)
+        if turn is not None:
+            self._waiting.take(turn, turn.flow)
+        return turn

@@ -22,7 +22,6 @@ from functions.audio.espeak_child import SAMPLE_RATE as ESPEAK_SAMPLE_RATE
 from functions.audio.espeak_process import CannotSpeak, Event, Manner, Sound, Speakers
 from functions.audio.pieces import BIT_RATE_KBPS, SAMPLE_RATE, Piece, Word
 from functions.audio.schemas import AudioRequest
-from functions.audio.splitter import cut
 
 if TYPE_CHECKING:
     import lameenc
@@ -80,7 +79,7 @@ class EspeakSpeech:
             return False
 
         speaker = _Speaker(manner(request), deliver)
-        parts = await cut(request.spoken_text, PART_BYTES, MAX_PART_BYTES)
+        parts = await request.parts(PART_BYTES, MAX_PART_BYTES)
         for number, part in enumerate(parts, 1):
             if number > 1 and making is not None:
                 await making.has_room()

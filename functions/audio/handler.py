@@ -81,7 +81,7 @@ def _openai_members(error: FactoryError) -> dict[str, Any]:
 router = APIRouter(tags=["audio"])
 openai = APIRouter(tags=["audio"])
 foreign_errors("/v1/", _openai_members)
-admission = Admission("audio", _limits)
+admission = Admission("audio", _limits, shared_slots=True)
 breaker = Breaker("speech cloud", _tolerance)
 places = Places("audio", _listeners)
 studio = Studio()

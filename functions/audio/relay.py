@@ -20,7 +20,7 @@ from common.repeats import Produce, Run
 from functions.audio.engine import UpstreamRefused
 from functions.audio.pieces import BYTES_PER_SECOND, Piece
 from functions.audio.schemas import AudioRequest
-from functions.audio.splitter import MAX_BYTES, PART_BYTES, cut
+from functions.audio.splitter import MAX_BYTES, PART_BYTES
 
 # A turn that has begun: its first piece and the others.
 Begun = tuple[Piece, AsyncGenerator[Piece, None]]
@@ -68,7 +68,7 @@ class CloudSpeech:
         Raises UpstreamFailed, UpstreamTimeout and UpstreamUnavailable; QueueFull when no turn was free in time.
         """
         part_bytes = round(PART_BYTES * min(1.0, request.speed))
-        texts = iter(await cut(request.spoken_text, max(LEAST_PART_BYTES, part_bytes), MAX_BYTES))
+        texts = iter(await request.parts(max(LEAST_PART_BYTES, part_bytes), MAX_BYTES))
         # The first part needs no run of its own: who iterates this takes what comes at once.
         current = self._part(request, next(texts), first_by)
         run: Run[Piece] | None = None

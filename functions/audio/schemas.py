@@ -10,6 +10,7 @@ from common.settings import get_settings
 from common.text import without_nul
 from functions.audio.catalogue import Source, catalogue, closest
 from functions.audio.normalization import normalized
+from functions.audio.splitter import cut
 from functions.audio.voices import DEFAULT_VOICE, Gender
 
 MAX_CHARACTERS = 20_000
@@ -86,6 +87,10 @@ class AudioRequest(BaseModel):
     def spoken_text(self) -> str:
         """What is said: normalised, and without what no XML document may hold and no engine can say."""
         return NOT_IN_XML.sub(" ", normalized(self.text) if self.normalize else self.text)
+
+    async def parts(self, part_bytes: int, max_bytes: int) -> list[str]:
+        """What is said, in parts as `splitter.split` cuts them; blank ones are left out."""
+        return await cut(self.text, lambda: self.spoken_text, part_bytes, max_bytes)
 
     @property
     def speed(self) -> float:

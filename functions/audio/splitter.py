@@ -27,6 +27,7 @@ _ESCAPED_BYTES = {"&": len("&amp;"), "<": len("&lt;"), ">": len("&gt;")}
 
 # Code points; a longer one is cut. Families of emoji have a dozen, stacked accents as many as somebody likes.
 LONGEST_GRAPHEME = 64
+SECONDS_PER_CHARACTER = 2e-6
 # Cut at once: another thread would take longer to begin.
 FEW_CHARACTERS = 1000
 
@@ -47,13 +48,17 @@ def split(text: str, part_bytes: int = PART_BYTES, max_bytes: int = MAX_BYTES) -
     return list(_joined(_fitting(text, max_bytes, levels), aim, max_bytes))
 
 
-async def cut(text: str, part_bytes: int, max_bytes: int) -> list[str]:
-    """The parts of `split` that are not blank; a long text is cut on another thread, as it takes its time."""
-    if len(text) < FEW_CHARACTERS:
-        parts = split(text, part_bytes, max_bytes)
-    else:
-        parts = await _worker.run(lambda _: split(text, part_bytes, max_bytes))
-    return [part for part in parts if part.strip()]
+async def cut(text: str, prepare: Callable[[], str], part_bytes: int, max_bytes: int) -> list[str]:
+    """The parts of what `prepare` makes of `text`, but for blank ones; of a long text on another thread."""
+
+    def parts() -> list[str]:
+        return [part for part in split(prepare(), part_bytes, max_bytes) if part.strip()]
+
+    return (
+        parts()
+        if len(text) < FEW_CHARACTERS
+        else await _worker.run(lambda _: parts(), SECONDS_PER_CHARACTER * len(text))
+    )
 
 
 def size(text: str) -> int:

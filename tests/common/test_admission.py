@@ -63,7 +63,7 @@ def test_a_cancelled_wait_leaves_no_hole_in_the_queue() -> None:
         # One of the slots just freed may go to a wait that is cancelled in the same step: it must be passed on.
         waits[3].cancel()
         await asyncio.gather(*waits, return_exceptions=True)
-        queue._leave()
+        queue._leave("")
         assert (queue._active, len(queue._waiting)) == (0, 0)
 
     asyncio.run(scenario())
