@@ -146,7 +146,7 @@ class BoundedProtocol(HttpToolsProtocol):
     def _parse_held(self) -> None:
         data, self._held = self._held, b""
         at = 0
-        while at < len(data) and not self.transport.is_closing() and self._refusal is None:
+        while at < len(data) and self._takes_more():
             if self.is_at_work:
                 self._held = data[at:]
                 break
@@ -154,6 +154,9 @@ class BoundedProtocol(HttpToolsProtocol):
             at += PIECE_BYTES
         if self.is_full:
             self.flow.pause_reading()
+
+    def _takes_more(self) -> bool:
+        return not self.transport.is_closing() and self._refusal is None and self.phase is not Phase.CLOSING
 
     def _go_on(self) -> None:
         """Read what follows the request that has been answered."""
@@ -274,6 +277,8 @@ class BoundedProtocol(HttpToolsProtocol):
     def refuse(self, error: FactoryError) -> None:
         """Answer with `error`, after the answers that are under way, and close."""
         self._held = b""
+        if self.phase is Phase.CLOSING:
+            return
         if self.is_at_work:
             self._refusal = error
             return

@@ -60,6 +60,12 @@ class Extraction:
         return b'"entities": [' + self.entities + b"], " + rest[1:-1].encode()
 
 
+@lru_cache(maxsize=64)
+def _known(engine: GlinerEngine, labels: tuple[str, ...]) -> Prompt:
+    """Most callers ask for the same few labels again and again."""
+    return engine.prompt(labels)
+
+
 async def prepared(labels: Sequence[str], engine: GlinerEngine, settings: ExtractSettings) -> Prompt:
     """The prompt of `labels`. Raises InvalidInput for labels that are too long, or hold a token of the model's own."""
     errors = [
@@ -72,7 +78,7 @@ async def prepared(labels: Sequence[str], engine: GlinerEngine, settings: Extrac
     try:
         # Normalising makes no more of ASCII.
         if sum(map(len, labels)) < FEW_CHARACTERS and all(map(str.isascii, labels)):
-            prompt = engine.prompt(labels)
+            prompt = _known(engine, tuple(labels))
         else:
             await _check_labels(labels, engine, settings)
             prompt = await _worker.run(lambda _: engine.prompt(labels))
