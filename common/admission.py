@@ -45,8 +45,8 @@ class Places:
         self._held_seconds = 1.0
 
     @contextmanager
-    def hold(self, known: int = 0, retry_after: float | None = None) -> Iterator[None]:
-        """A place for the request at hand. Raises QueueFull, to come back after `retry_after` seconds.
+    def hold(self, known: int = 0, retry_after: Callable[[], float] | None = None) -> Iterator[None]:
+        """A place for the request at hand. Raises QueueFull, to come back after `retry_after()` seconds.
 
         `known`: so many requests are there by another count.
         """
@@ -55,7 +55,7 @@ class Places:
         free = limits.concurrency + CALLERS_SHARE * limits.max_waiting - everyone
         if free <= 0 or own >= free + limits.concurrency:
             detail = f"{self._name}: {everyone} requests are there already, {own} of them of this caller"
-            raise QueueFull(detail, self.retry_after() if retry_after is None else retry_after)
+            raise QueueFull(detail, (retry_after or self.retry_after)())
         self._held[caller] += 1
         begun = time.monotonic()
         try:

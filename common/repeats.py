@@ -58,9 +58,6 @@ class Kept(Generic[T]):
         with suppress(ValueError):
             self._results[key] = result
 
-    def drop(self, key: bytes) -> None:
-        self._results.pop(key, None)
-
     def clear(self) -> None:
         self._results.clear()
 

@@ -18,10 +18,6 @@ T = TypeVar("T")
 EXPECTED_SECONDS = 0.02
 
 
-class Cancelled(Exception):
-    """Raised by work that found its event set: nobody waits for the result any more."""
-
-
 @dataclass(eq=False)
 class _Job:
     work: Callable[[threading.Event], Any]

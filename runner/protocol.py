@@ -20,6 +20,7 @@ from uvicorn import Config, Server
 from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from common.bodies import LINGER_BYTES, LINGER_SECONDS
 from common.callers import caller_of
 from common.errors import FactoryError, HeadersTooLarge, MalformedRequest, RequestTooSlow
 from common.problems import PROBLEM_JSON
@@ -34,9 +35,6 @@ PIECE_BYTES = 4096
 # What has come beside a request that is at work, until no more is read.
 MOST_HELD_BYTES = 65_536
 MOST_HEADERS = 100
-# Who is refused in the middle of its request may go on sending for a while, so that it sees the answer and no reset.
-LINGER_SECONDS = 2.0
-LINGER_BYTES = 4 * 1024 * 1024
 # The methods that llhttp knows do not include every word; an unknown one is read as this one and then named again.
 KNOWN_METHOD = b"TRACE"
 LONGEST_METHOD = 32

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from math import inf
 from typing import TYPE_CHECKING
 
+from common.admission import DOUBT
 from common.callers import Flow, flow
 from common.errors import QueueFull
 from common.fair import FairQueue
@@ -31,8 +32,6 @@ LARGE_TOKENS = 256
 REST_SECONDS = 2.0
 # Weight of the newest sample in the moving average of what a token takes.
 SMOOTHING = 0.1
-# Refused at once is who would wait this many times as long as it may: the measured average is no promise.
-DOUBT = 1.5
 
 
 @dataclass(eq=False)

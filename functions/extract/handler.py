@@ -12,7 +12,7 @@ from fastapi import APIRouter, Request
 from fastapi.responses import Response
 from pydantic import TypeAdapter, ValidationError
 
-from common.admission import Limits, Places
+from common.admission import DOUBT, Limits, Places
 from common.app import cancelled_on_disconnect, create_app, create_handler
 from common.errors import FactoryError, FieldError, InvalidInput, QueueFull
 from common.logs import trace
@@ -21,7 +21,7 @@ from common.problems import unexpected
 from common.repeats import Flights, Kept, request_key
 from common.settings import get_settings
 from functions.extract import bounds, service
-from functions.extract.batches import DOUBT, Batches
+from functions.extract.batches import Batches
 from functions.extract.bounds import SURELY_FEW_CHARACTERS, Bounds
 from functions.extract.engine import GlinerEngine, model
 from functions.extract.reader import Piece, Prompt

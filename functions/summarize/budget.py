@@ -62,10 +62,12 @@ class Demand:
 
 @dataclass(frozen=True)
 class Plan:
-    """Tokens of the article that will be read, and the most tokens of the summary."""
+    """Tokens of the article that will be read, and the most tokens of the summary; `place` is the one among the jobs
+    that it was planned for, None where that is for whoever reserves it to find."""
 
     article: int
     output: int
+    place: int | None = None
 
 
 @dataclass(frozen=True)

@@ -81,14 +81,15 @@ class LlamaEngine:
         demand = replace(demand, frame=frame, deadline=seconds)
         jobs = self._scheduler.jobs()
         streams = streams or self._scheduler.streams()
-        if self._place(demand, jobs, streams) is not None:
-            return Plan(demand.article, demand.output)
+        place = self._place(demand, jobs, streams)
+        if place < len(jobs):
+            return Plan(demand.article, demand.output, place)
         outcome = budget.plan(demand, jobs, self._rates.costs(streams), self.parallel)
         if isinstance(outcome, Refusal) and outcome.retry_after is None:
             # Never enough time at the latest pace: but was that the machine's best? Nothing would be measured again
             # if a slow spell were believed for good.
-            return budget.plan(demand, jobs, self._rates.best_costs(streams), self.parallel)
-        return outcome
+            outcome = budget.plan(demand, jobs, self._rates.best_costs(streams), self.parallel)
+        return replace(outcome, place=place) if isinstance(outcome, Plan) else outcome
 
     def retry_after(self) -> float:
         """Seconds until the first of the present requests is answered."""
@@ -96,26 +97,29 @@ class LlamaEngine:
         streams = self._scheduler.streams()
         return min(budget.finish_times(jobs, self._rates.costs(streams), self.parallel), default=0.0)
 
-    def reserve(self, prompt_tokens: int, output_tokens: int, deadline: float | None, streams: bool) -> Ticket:
-        """A place in the order of service: its fair one if nobody is made late by that, else the last.
+    def reserve(
+        self, prompt_tokens: int, output_tokens: int, deadline: float | None, streams: bool, place: int | None = None
+    ) -> Ticket:
+        """The `place` in the order of service that was planned, else the fair one if nobody is made late by that.
 
         It is given back by `release`, or used up by `generate`.
         """
         ticket = Ticket(prompt_tokens, output_tokens, deadline, streams)
-        frame = max(0, prompt_tokens - self._scheduler.opening_tokens)
-        seconds = None if deadline is None else deadline - time.monotonic()
-        demand = Demand(0, output_tokens, frame, seconds)
-        streams = streams or self._scheduler.streams()
-        self._scheduler.reserve(ticket, self._place(demand, self._scheduler.jobs(), streams))
+        if place is None:
+            frame = max(0, prompt_tokens - self._scheduler.opening_tokens)
+            seconds = None if deadline is None else deadline - time.monotonic()
+            demand = Demand(0, output_tokens, frame, seconds)
+            place = self._place(demand, self._scheduler.jobs(), streams or self._scheduler.streams())
+        self._scheduler.reserve(ticket, place)
         return ticket
 
-    def _place(self, demand: Demand, jobs: Sequence[budget.Job], streams: bool) -> int | None:
-        """The fair place of `demand` among `jobs`; None where it is the last, too late, or would make somebody late."""
+    def _place(self, demand: Demand, jobs: Sequence[budget.Job], streams: bool) -> int:
+        """The fair place of all of `demand` among `jobs`; the last where that is too late or makes somebody late."""
         place = self._scheduler.fair_place(demand.article + demand.frame + demand.output)
         if place >= len(jobs):
-            return None
+            return len(jobs)
         fits = budget.fits_at(place, demand, jobs, self._rates.costs(streams), self.parallel)
-        return place if fits else None
+        return place if fits else len(jobs)
 
     def release(self, ticket: Ticket) -> None:
         """Give a place back; nothing happens if it is used up."""

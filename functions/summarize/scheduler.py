@@ -144,10 +144,10 @@ class Scheduler:
             waiting = self._fair.before(flow(), cost)
             return max((self._tickets.index(ticket) for ticket in waiting), default=len(self._admitted()) - 1) + 1
 
-    def reserve(self, ticket: Ticket, place: int | None = None) -> None:
-        """`place` is one among `jobs`; by default the last."""
+    def reserve(self, ticket: Ticket, place: int) -> None:
+        """`place` is one among `jobs`, as they were a moment ago; those at work stay first."""
         with self._changed:
-            self._tickets.insert(len(self._tickets) if place is None else place, ticket)
+            self._tickets.insert(max(place, len(self._admitted())), ticket)
             # The opening is read already.
             reading = max(0, ticket.prompt_tokens - len(self._opening))
             self._fair.push(ticket, ticket.flow, reading + ticket.output_tokens)

@@ -73,7 +73,7 @@ async def summarize(
     """
     begun = time.monotonic()
     # Before anything is done for it.
-    with engine.places.hold(engine.requests, engine.retry_after()):
+    with engine.places.hold(engine.requests, engine.retry_after):
         async with aclosing(_summarize(request, engine, settings, Limit(deadline, wait), begun)) as pieces:
             async for piece in pieces:
                 yield piece
@@ -170,7 +170,8 @@ def _reserve(
             raise InvalidInput([FieldError("Prefer", detail)])
         retry_after = engine.retry_after() if outcome.retry_after is None else outcome.retry_after
         raise QueueFull("summarize: there is no time for one more request before its deadline", retry_after)
-    ticket = engine.reserve(demand.frame + outcome.article, outcome.output, limit.deadline, request.stream)
+    prompt_tokens = demand.frame + outcome.article
+    ticket = engine.reserve(prompt_tokens, outcome.output, limit.deadline, request.stream, outcome.place)
     return ticket, outcome.article
 
 

@@ -13,6 +13,7 @@ from common.callers import begin_flow
 from common.errors import QueueFull
 from common.models import EMBEDDED_CONTEXT, EMBEDDED_LLAMA
 from common.settings import get_settings
+from functions.summarize import prompt
 from functions.summarize.context import LlamaContext, Options, Sampling
 from functions.summarize.engine import LlamaEngine
 from tests.conftest import Runner, problem, run_service, wait_until
@@ -73,9 +74,10 @@ def test_who_has_been_promised_an_answer_is_made_late_by_nobody(llama: LlamaEngi
 
 async def _generate(llama: LlamaEngine, caller: str, output: int, begun: list[tuple[float, str]]) -> None:
     begin_flow(caller)
-    prompt = llama.tokenize(f"An article of {caller}.", False)
-    ticket = llama.reserve(len(prompt), output, None, False)
-    async with aclosing(llama.generate(ticket, prompt, Sampling(output, 0.0, None))) as pieces:
+    # With the opening that all prompts share, as it is not counted.
+    tokens = prompt.build(llama.tokenize(f"An article of {caller}.", False), llama.tokenize)
+    ticket = llama.reserve(len(tokens), output, None, False)
+    async with aclosing(llama.generate(ticket, tokens, Sampling(output, 0.0, None))) as pieces:
         async for _ in pieces:
             pass
     begun.append((ticket.started_at, caller))
