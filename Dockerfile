@@ -55,7 +55,7 @@ ARG FACTORY_SUMMARIZE__MODEL
 ARG FACTORY_PRELOAD=0
 RUN if [ "${FACTORY_PRELOAD}" = 1 ]; then \
         unset FACTORY_PRELOAD; export FACTORY_PROFILE=space; \
-        python -m common.downloads \
+        python -m runner.downloads \
         && find models -name '*.lock' -delete && find models -type f -exec touch -d @0 {} + \
         && python -c "from functions.extract.engine import load; load(print)"; \
     fi

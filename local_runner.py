@@ -27,16 +27,16 @@ from fastapi.responses import HTMLResponse
 from uvicorn.supervisors import ChangeReload
 
 from common import logs
-from common.app import create_app
+from common.http.app import create_app
 from common.lazy import models
 from common.loop_lag import loop_lag
 from common.memory import give_back_after_peaks, keep_together
 from common.settings import PREFIX, PROFILE_NAMES, get_settings
-from functions.audio.handler import router as audio
-from functions.audio.handler import warm_up as warm_up_audio
-from functions.extract.handler import router as extract
-from functions.health.handler import router as health
-from functions.summarize.handler import router as summarize
+from functions.audio.routes import router as audio
+from functions.audio.routes import warm_up as warm_up_audio
+from functions.extract.routes import router as extract
+from functions.health.routes import router as health
+from functions.summarize.routes import router as summarize
 from runner.connections import Connections, limits
 from runner.protocol import ACCEPTED_AT_ONCE, BoundedProtocol, BoundedServer
 from runner.proxies import TrustedProxies

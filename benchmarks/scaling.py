@@ -15,9 +15,9 @@ from math import ceil, floor
 from pathlib import Path
 from typing import Any
 
-from common.models import LLAMAS
-from functions.summarize.budget import OVERHEAD_SECONDS, SAFETY
 from functions.summarize.memory import MARGIN_BYTES, cache_bytes
+from functions.summarize.model import PRESETS
+from functions.summarize.planning import OVERHEAD_SECONDS, SAFETY
 
 DOCUMENT = Path(__file__).resolve().parents[1] / "docs/scaling.md"
 
@@ -114,7 +114,7 @@ class Model:
             "llama.attention.head_count_kv": kv_heads,
             "llama.embedding_length": kv_heads * head,
         }
-        return self.file_bytes + cache_bytes(header, LLAMAS[self.preset].context) + MARGIN_BYTES
+        return self.file_bytes + cache_bytes(header, PRESETS[self.preset].context) + MARGIN_BYTES
 
 
 def _between(small: float, large: float) -> float:

@@ -1,7 +1,5 @@
 """Model files from a hub or a URL: resumed where they broke off, verified, fetched once however many processes ask.
 
-    python -m common.downloads     fetch what the profile needs, ahead of the first start
-
 A file gets its final name only when its size and checksum are right. Until then it is `NAME.part`, and `NAME.part.json`
 says which version of the file that belongs to. The hub's own library does not resume what an earlier process began,
 looks at sizes only, and takes 23 s to tell that the hub cannot be reached (huggingface_hub 1.18 and later).
@@ -28,7 +26,7 @@ from tenacity import RetryCallState, Retrying, retry_if_exception_type
 from common.errors import ModelLoadFailed
 from common.lazy import ModelStatus, Report
 from common.progress import Progress, amount
-from common.remotes import HubFile, RemoteFile, Version, origin, refusal
+from common.remote_files import HubFile, RemoteFile, Version, origin, refusal
 
 if TYPE_CHECKING:
     import hashlib
@@ -408,31 +406,5 @@ def is_offline(setting: bool) -> bool:
     return setting or os.environ.get("HF_HUB_OFFLINE", "").upper() in ("1", "ON", "YES", "TRUE")
 
 
-def main() -> None:
-    """Fetch what the profile needs; a bar on a terminal, else lines of the log."""
-    from tqdm import tqdm
-
-    from common import logs, models
-    from common.settings import get_settings
-
-    settings = get_settings()
-    logs.configure(settings.log_style, settings.log_level)
-    try:
-        files = [models.llama(settings.summarize).file, *models.gliner(settings.extract).files]
-        for file in files:
-            with tqdm(total=100, unit="%", disable=not sys.stderr.isatty(), leave=False) as bar:
-
-                def show(status: ModelStatus, bar: "tqdm[Any]" = bar) -> None:
-                    bar.set_description_str(status.detail, refresh=False)
-                    bar.update(round(100 * (status.progress or 0)) - bar.n)
-
-                path = models.local(file, settings, show)
-            print(path)
-    except ModelLoadFailed as error:
-        sys.exit(f"downloads: {error}")
-    except KeyboardInterrupt:
-        sys.exit("downloads: interrupted; the next start goes on from there")
-
-
 if __name__ == "__main__":
-    main()
+    sys.exit("the command is: python -m runner.downloads")

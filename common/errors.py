@@ -9,14 +9,11 @@ FactoryError                500   anything of our own that has no better name
 ├── HeadersTooLarge         431   the headers are over `header_bytes`
 ├── InvalidInput            422   a field is out of range; `errors` names every one
 ├── ClientDisconnected      499   nobody is left to read the answer (only ever seen in the log)
-├── UpstreamFailed          502   the speech cloud failed and no fallback is allowed
-│   └── UpstreamSilent            it did its work, but nothing came of it
-├── Unavailable             503   try again after `retry_after` seconds
-│   ├── ModelNotReady             the model is downloading or loading, or could not be loaded
-│   ├── QueueFull                 as many requests wait as the function allows
-│   └── UpstreamUnavailable       the speech cloud keeps failing and is left alone for a while
-└── UpstreamTimeout         504   the speech cloud did not answer in time
-    └── PatienceOver              it was given less time than it may take, by a caller who would not wait
+└── Unavailable             503   try again after `retry_after` seconds
+    ├── ModelNotReady             the model is downloading or loading, or could not be loaded
+    └── QueueFull                 as many requests wait as the function allows
+
+What only one function can meet is in that function's own `errors.py`.
 
 `ModelLoadFailed` is raised by a loader, never sent as it is: `LazyModel` turns it into `ModelNotReady`.
 """
@@ -106,22 +103,6 @@ class ClientDisconnected(FactoryError):
     status, slug, title = 499, "client-disconnected", "Client disconnected"
 
 
-class UpstreamFailed(FactoryError):
-    status, slug, title = 502, "upstream-failed", "The speech cloud failed"
-
-
-class UpstreamSilent(UpstreamFailed):
-    pass
-
-
-class UpstreamTimeout(FactoryError):
-    status, slug, title = 504, "upstream-timeout", "The speech cloud did not answer in time"
-
-
-class PatienceOver(UpstreamTimeout):
-    pass
-
-
 class Unavailable(FactoryError):
     status, slug, title = 503, "unavailable", "Temporarily unavailable"
 
@@ -148,10 +129,6 @@ class ModelNotReady(Unavailable):
 
 class QueueFull(Unavailable):
     slug, title = "queue-full", "Too many requests are waiting"
-
-
-class UpstreamUnavailable(Unavailable):
-    slug, title = "upstream-unavailable", "The speech cloud keeps failing"
 
 
 class ModelLoadFailed(Exception):

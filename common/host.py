@@ -39,7 +39,24 @@ def cpus() -> int:
 
 def memory_bytes() -> int:
     """The memory that this process may fill before it is killed."""
-    found = [int(line.split()[1]) * 1024 for line in _lines(MEMINFO) if line.startswith("MemTotal:")]
+    return min(_memory("MemTotal"), _memory_limit())
+
+
+def available_memory_bytes() -> int:
+    """What of it is free or can be freed, as far as the system tells; 0 where it does not."""
+    available = _memory("MemAvailable")
+    return 0 if available == NO_LIMIT else min(available, _memory_limit())
+
+
+def _memory(field: str) -> int:
+    """A field of /proc/meminfo, in bytes."""
+    found = (int(line.split()[1]) * 1024 for line in _lines(MEMINFO) if line.startswith(f"{field}:"))
+    return next(found, NO_LIMIT)
+
+
+def _memory_limit() -> int:
+    """The least of what control groups and variables allow, in bytes."""
+    found: list[int] = []
     for folder in _groups("memory"):
         for name in ("memory.max", "memory.limit_in_bytes"):
             found += [int(word) for word in _words(folder / name)[:1] if word.isdecimal()]

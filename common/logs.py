@@ -13,6 +13,8 @@ from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Literal
 
+from common.errors import FactoryError
+
 access = logging.getLogger("factory.access")
 logger = logging.getLogger(__name__)
 
@@ -68,6 +70,12 @@ def log_request(finished: Trace, *, method: str, route: str, status: int, total_
     }
     text = " ".join(f"{name}={value}" for name, value in fields.items())
     access.info(text, extra={"fields": fields})
+
+
+def unexpected() -> FactoryError:
+    """What a caller is told of the exception that is being handled; the log gets the whole of it."""
+    logger.exception("request %s failed", trace().request_id)
+    return FactoryError("the service failed to answer; the log has the reason under this request id")
 
 
 class JsonFormatter(logging.Formatter):

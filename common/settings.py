@@ -4,7 +4,6 @@ Sources, strongest first: environment (`FACTORY_PORT`, `FACTORY_SUMMARIZE__THREA
 directory, the profile, the defaults below. `python -m common.settings` prints the outcome and where each value is from.
 """
 
-import difflib
 import ipaddress
 import os
 import sys
@@ -17,6 +16,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from common import host
+from common.text import nearest
 
 ROOT = Path(__file__).resolve().parent.parent
 PREFIX = "FACTORY_"
@@ -363,8 +363,8 @@ def _known() -> set[str]:
 
 
 def _unknown_line(name: str, known: set[str]) -> str:
-    guesses = difflib.get_close_matches(name.upper(), sorted(known), n=1)
-    return f"{name}: unknown setting" + (f"; did you mean {guesses[0]}?" if guesses else "")
+    near = nearest(name, known)
+    return f"{name}: unknown setting" + (f"; did you mean {near[0]}?" if near else "")
 
 
 def _dotenv_lines() -> list[str]:

@@ -24,8 +24,10 @@ from typing import IO, Any
 
 from samtranslator.yaml_helper import yaml_parse
 
-from common.models import CONFIG, GLINERS, LLAMAS, TOKENIZER
 from common.settings import ROOT, ExtractSettings, SummarizeSettings
+from functions.extract import model as gliners
+from functions.extract.model import CONFIG, HUB_FILE, TOKENIZER
+from functions.summarize import model as llamas
 from tests.doubles.hub_server import HubServer
 from tests.doubles.lambda_runtime import LambdaRuntime
 
@@ -218,13 +220,13 @@ def articles() -> list[str]:
 def hub() -> HubServer:
     """It has the embedded models under the names of the large ones that the profile `space` wants."""
     summarize, extract = SummarizeSettings(), ExtractSettings()
-    llama, gliner = LLAMAS[summarize.model], GLINERS[extract.model]
+    llama, gliner = llamas.PRESETS[summarize.model], gliners.PRESETS[extract.model]
     embedded = ROOT / "models/embedded"
     return HubServer(
         {
             llama.repo: {llama.file.format(summarize.quantization): embedded / "llama/embedded-llama-lead.gguf"},
             gliner.repo: {
-                gliner.file: embedded / "gliner/model.onnx",
+                HUB_FILE: embedded / "gliner/model.onnx",
                 **{name: embedded / "gliner" / name for name in (CONFIG, TOKENIZER)},
             },
         }

@@ -15,8 +15,10 @@ from pathlib import Path
 
 import httpx
 
-from common.models import CONFIG, GLINERS, LLAMAS, TOKENIZER
 from common.settings import ROOT, SummarizeSettings
+from functions.extract import model as gliners
+from functions.extract.model import CONFIG, HUB_FILE, TOKENIZER
+from functions.summarize import model as llamas
 from tests.conftest import run_service
 from tests.doubles.hub_server import HubServer
 
@@ -33,10 +35,10 @@ def main() -> None:
     options = parser.parse_args()
     if missing := [path for path in (LLAMA, GLINER / "model.onnx") if not path.is_file()]:
         sys.exit(f"{missing[0]} is missing: make bench-summarize-8b and make bench-extract write it")
-    llama, gliner = LLAMAS["llama-3-8b"], GLINERS["gliner-small-v2.1"]
+    llama, gliner = llamas.PRESETS["llama-3-8b"], gliners.PRESETS["gliner-small-v2.1"]
     files = {
         llama.repo: {llama.file.format(SummarizeSettings().quantization): LLAMA},
-        gliner.repo: {gliner.file: GLINER / "model.onnx", **{name: GLINER / name for name in (CONFIG, TOKENIZER)}},
+        gliner.repo: {HUB_FILE: GLINER / "model.onnx", **{name: GLINER / name for name in (CONFIG, TOKENIZER)}},
     }
     with HubServer(files) as hub, tempfile.TemporaryDirectory(dir=CACHE) as folder:
         hub.pace_bytes_per_second = options.pace * 1e6

@@ -20,10 +20,10 @@ from uvicorn import Config, Server
 from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from common.bodies import LINGER_BYTES, LINGER_SECONDS
 from common.callers import caller_of
 from common.errors import FactoryError, HeadersTooLarge, MalformedRequest, RequestTooSlow
-from common.problems import PROBLEM_JSON
+from common.http.bodies import LINGER_BYTES, LINGER_SECONDS
+from common.http.problems import PROBLEM_JSON
 from runner.connections import Connections
 from runner.corked import CorkedTransport
 

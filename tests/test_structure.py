@@ -1,6 +1,7 @@
 """The house rules that a machine can check."""
 
 import ast
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -8,6 +9,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
+PRODUCT = ("common", "functions", "runner")
 FUNCTIONS = ["summarize", "extract", "audio", "health"]
 # What neither a function nor what they share may know.
 OUTSIDE = ("functions", "local_runner", "runner", "training")
@@ -35,6 +37,39 @@ def imported_modules(path: Path) -> set[str]:
             assert node.level == 0, f"{path}: relative import"
             modules |= {f"{node.module}.{alias.name}" for alias in node.names}
     return modules
+
+
+def modules() -> dict[str, Path]:
+    """The product's modules by name."""
+    paths = [path for folder in PRODUCT for path in (ROOT / folder).rglob("*.py")] + [ROOT / "local_runner.py"]
+    names = {path: path.relative_to(ROOT).with_suffix("").as_posix().replace("/", ".") for path in paths}
+    return {name.removesuffix(".__init__"): path for path, name in names.items()}
+
+
+def test_no_module_is_imported_in_a_circle() -> None:
+    """Imports inside of functions count as well."""
+    ours = modules()
+    imports = {
+        name: {found for one in imported_modules(path) for found in (one, one.rpartition(".")[0]) if found in ours}
+        for name, path in ours.items()
+    }
+    # What only imports what is known to be in no circle is in none.
+    in_circles = {name: others - {name} for name, others in imports.items()}
+    while free := {name for name, others in in_circles.items() if not others & in_circles.keys()}:
+        in_circles = {name: others for name, others in in_circles.items() if name not in free}
+    assert not in_circles
+
+
+# A setting is named for the function that it is for; sections of settings are all that is known of functions there.
+NAMES_OF_SETTINGS = ROOT / "common" / "settings.py"
+WORDS_OF_ROOMS = re.compile(r"llama|gliner|gguf|onnx|edge.?tts|espeak|speech|summari|named entit|audio", re.IGNORECASE)
+
+
+def test_common_holds_no_word_of_a_function() -> None:
+    for path in (ROOT / "common").rglob("*.py"):
+        if path != NAMES_OF_SETTINGS:
+            found = WORDS_OF_ROOMS.findall(path.read_text(encoding="utf-8"))
+            assert not found, f"{path}: {found}"
 
 
 def test_common_imports_no_function() -> None:

@@ -91,16 +91,10 @@ def _turns(values: dict[str, Callable[[], None]], run: Callable[[], object], rou
 
 def _run(loaded: Any, texts: Sequence[str]) -> None:
     from functions.extract import service
-    from functions.extract.batches import Batches
     from functions.extract.schemas import Options
 
     async def all_of() -> None:
-        batches = Batches()
-
-        def find(piece: Any) -> Any:
-            return batches.spans(loaded, piece, lambda: None)
-
-        await asyncio.gather(*(service.extract(one, Options(), loaded, find) for one in texts))
+        await asyncio.gather(*(service.extract(one, Options(), loaded) for one in texts))
 
     asyncio.run(all_of())
 

@@ -44,20 +44,17 @@ def main() -> None:
     random = Random(5)
     worst, found, different = 0.0, 0, 0
 
-    async def find(piece: Any) -> Any:
-        return loaded.spans([piece])[0]
-
     for _ in range(options.texts):
         sample = text(random, random.randint(1, 380))
         labels = [word.capitalize() for word in random.sample(words(), random.randint(1, 8))]
         piece = loaded.read(sample, loaded.prompt(labels), labels, THRESHOLD).take()
-        inputs = feeds([piece.text], loaded._config.max_width, 0)
+        inputs = feeds([piece.row], loaded._config.max_width, 0)
         ours = loaded._session.run(["logits"], inputs)[0][0]
         theirs = logits(gliner, sample, labels)
         within = inputs["span_mask"].reshape(ours.shape[:2])
         worst = max(worst, float(np.abs(ours - theirs)[within].max()))
         wish = Options(labels=labels, threshold=THRESHOLD, flat_ner=random.random() < 0.5)
-        entities = json.loads(b"[" + asyncio.run(service.extract(sample, wish, loaded, find)).entities + b"]")
+        entities = json.loads(b"[" + asyncio.run(service.extract(sample, wish, loaded)).entities + b"]")
         expected = gliner.predict_entities(sample, labels, threshold=THRESHOLD, flat_ner=wish.flat_ner)
         left = {(entity["start"], entity["end"], entity["label"]) for entity in entities}
         right = {(entity["start"], entity["end"], entity["label"]) for entity in expected}

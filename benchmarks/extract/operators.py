@@ -54,8 +54,8 @@ def main() -> None:
     from functions.extract.graph import prepared
 
     loaded = engine.load(lambda _: None)
-    piece = loaded.read(text(Random(1), options.words), loaded.prompt(LABELS), LABELS, 0.5).take()
-    inputs = feeds([piece.text], 12, 0)
+    encoded = loaded.read(text(Random(1), options.words), loaded.prompt(LABELS), LABELS, 0.5).take()
+    inputs = feeds([encoded.row], 12, 0)
     source, cache = options.model / "model.onnx", get_settings().extract.cache_folder
     graphs = {"export": source, "rebuilt, fp32": prepared(source, "fp32", cache, make=True)}
     graphs["rebuilt, int8"] = prepared(source, "int8", cache, make=True)
@@ -63,7 +63,7 @@ def main() -> None:
     totals = {name: times.total() for name, times in found.items()}
     operators = {name for times in found.values() for name in times}
     large = {name for name in operators if any(found[side][name] > LEAST_SHARE * totals[side] for side in found)}
-    print(f"{len(piece.words)} words, {len(piece.text.tokens)} tokens; ms of one run\n")
+    print(f"{len(encoded.words)} words, {len(encoded.row.tokens)} tokens; ms of one run\n")
     print(f"| | {' | '.join(found)} |\n| --- | {' | '.join('---:' for _ in found)} |")
     for name in sorted(large, key=lambda name: -found["export"][name] - found["rebuilt, fp32"][name]):
         print(f"| {name} | {' | '.join(f'{times[name]:.1f}' for times in found.values())} |")

@@ -9,7 +9,7 @@ import asyncio
 import json
 import os
 import statistics
-from typing import Any, get_args
+from typing import get_args
 
 from benchmarks.summarize.sides import ROOT
 from common.settings import Precision, get_settings
@@ -30,14 +30,11 @@ def scores(precision: str) -> dict[Key, float]:
 
     loaded = engine.load(lambda _: None)
 
-    async def find(piece: Any) -> Any:
-        return loaded.spans([piece])[0]
-
     found: dict[Key, float] = {}
     for number, line in enumerate(SENTENCES.read_text(encoding="utf-8").splitlines()):
         sentence = json.loads(line)
         options = Options(labels=sentence["labels"], threshold=LOW)
-        extraction = asyncio.run(service.extract(sentence["text"], options, loaded, find))
+        extraction = asyncio.run(service.extract(sentence["text"], options, loaded))
         for entity in json.loads(b"[" + extraction.entities + b"]"):
             found[number, entity["start"], entity["end"], entity["label"]] = entity["score"]
     return found

@@ -43,21 +43,16 @@ def factory(folder: Path, threads: int, precision: str) -> Run:
         "FACTORY_EXTRACT__THREADS": str(threads),
     }
     from functions.extract import engine, service
-    from functions.extract.batches import Batches
     from functions.extract.schemas import Options
 
     loaded = engine.load(lambda _: None)
-    batches = Batches()
     loop = asyncio.new_event_loop()
 
     async def all_of(texts: list[str], labels: list[str]) -> int:
         options = Options(labels=labels)
 
         async def one(text: str) -> int:
-            def find(piece: Any) -> Any:
-                return batches.spans(loaded, piece, lambda: None)
-
-            found = await service.extract(text, options, loaded, find)
+            found = await service.extract(text, options, loaded)
             return len(json.loads(b"[" + found.entities + b"]"))
 
         return sum(await asyncio.gather(*map(one, texts)))

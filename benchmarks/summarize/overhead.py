@@ -18,6 +18,7 @@ from common.settings import SummarizeSettings
 from functions.summarize import prompt
 from functions.summarize.context import LlamaContext, Options, Row, Sampling
 from functions.summarize.engine import LlamaEngine
+from functions.summarize.planning import Plan
 
 MODEL = ROOT / "benchmarks/.cache/models/llama-1b.gguf"
 OUTPUT_TOKENS = 96
@@ -39,7 +40,7 @@ class TimedContext(LlamaContext):
 
 async def answer(engine: LlamaEngine) -> None:
     tokens = prompt.build(engine.tokenize(ARTICLE, False), engine.tokenize)
-    ticket = engine.reserve(len(tokens), OUTPUT_TOKENS, None, True)
+    ticket = engine.reserve(len(tokens), Plan(0, OUTPUT_TOKENS), None, True)
     async with aclosing(engine.generate(ticket, tokens, Sampling(OUTPUT_TOKENS, 0.7, 1))) as pieces:
         async for _ in pieces:
             pass

@@ -1,19 +1,17 @@
 """Every voice that is known: the bundled list, and what the cloud's own list adds when it answers."""
 
 import asyncio
-import difflib
 import logging
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Literal
 
 from common.settings import AudioSettings
+from common.text import nearest
 from functions.audio.voices import BUNDLED, NAME, Voice, voice
 
 logger = logging.getLogger(__name__)
 
-# No name is longer: a longer string is not compared with all of them.
-COMPARED_CHARACTERS = 64
 FRESH_SECONDS = 24 * 3600.0
 RETRY_SECONDS = 600.0
 
@@ -76,9 +74,7 @@ class Catalogue(Mapping[str, Voice]):
 
 def closest(name: str, names: Iterable[str]) -> str:
     """ "; the closest are .." with up to three of `names` that are nearest to `name`; empty when none is near."""
-    folded = {known.casefold(): known for known in names}
-    wanted = name[:COMPARED_CHARACTERS].casefold()
-    near = [folded[match] for match in difflib.get_close_matches(wanted, folded, n=3, cutoff=0.5)]
+    near = nearest(name, names, 3)
     return f"; the closest are {', '.join(near)}" if near else ""
 
 

@@ -7,8 +7,9 @@ import time
 from collections.abc import AsyncGenerator, Coroutine
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from common.errors import FactoryError, PatienceOver, UpstreamFailed, UpstreamSilent, UpstreamTimeout
+from common.errors import FactoryError
 from common.settings import AudioSettings
+from functions.audio.errors import ImpatientTimeout, UpstreamFailed, UpstreamRefused, UpstreamSilent, UpstreamTimeout
 from functions.audio.pieces import Piece, Word
 from functions.audio.schemas import AudioRequest
 
@@ -24,10 +25,6 @@ LIBRARY = "edge_tts.communicate"
 
 # The listener's patience begins before the cloud is asked.
 FAIR_TOLERANCE_SECONDS = 0.25
-
-
-class UpstreamRefused(UpstreamFailed):
-    """The cloud turned the request down. Asking again would not help: for a 403 edge-tts has done so already."""
 
 
 class EdgeSpeech:
@@ -103,12 +100,12 @@ class EdgeSpeech:
 
 
 async def _next(messages: "_Messages", deadline: float, impatient: bool) -> "TTSChunk | None":
-    """The next message; PatienceOver in place of UpstreamTimeout where the cloud had less time than it may take."""
+    """The next message; ImpatientTimeout in place of UpstreamTimeout where the cloud had less time than it may take."""
     try:
         return await messages.next(deadline)
     except UpstreamTimeout as error:
         if impatient:
-            raise PatienceOver("the speech cloud sent no sound in the time that the listener would wait") from error
+            raise ImpatientTimeout("the speech cloud sent no sound in the time that the listener would wait") from error
         raise
 
 

@@ -13,10 +13,10 @@ from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from common.errors import FactoryError
-from common.repeats import Run
+from common.cache import SharedRun
 from common.worker import Worker
 from functions.audio.catalogue import catalogue
+from functions.audio.errors import EspeakFailed
 from functions.audio.espeak_child import BYTES_PER_SAMPLE, EVENT_WORD
 from functions.audio.espeak_child import SAMPLE_RATE as ESPEAK_SAMPLE_RATE
 from functions.audio.espeak_process import CannotSpeak, Event, Manner, Sound, Speakers
@@ -46,12 +46,6 @@ atexit.register(speakers.end)
 _thread = Worker("espeak-ng")
 
 
-class EspeakFailed(FactoryError):
-    """espeak-ng could not be started, or could not speak this text."""
-
-    status, slug, title = 502, "speech-failed", "The text could not be spoken"
-
-
 class EspeakSpeech:
     """Speaks with espeak-ng: 24 kHz, 48 kbit/s, mono MP3."""
 
@@ -61,7 +55,7 @@ class EspeakSpeech:
         return f"espeak-ng:{catalogue[request.voice].espeak}"
 
     async def stream(
-        self, request: AudioRequest, _first_by: float, making: Run[Any] | None = None
+        self, request: AudioRequest, _first_by: float, making: SharedRun[Any] | None = None
     ) -> AsyncGenerator[Piece, None]:
         """The pieces of one recording while it is spoken, a sound first; raises EspeakFailed.
 

@@ -13,11 +13,11 @@ from typing import Any, ClassVar, Literal, Protocol
 from tenacity import AsyncRetrying, RetryCallState, stop_after_attempt, wait_random
 
 from common.admission import Admission
-from common.breaker import Breaker
-from common.errors import PatienceOver, QueueFull, UpstreamFailed, UpstreamSilent, UpstreamTimeout
+from common.cache import Produce, SharedRun
+from common.errors import QueueFull
 from common.logs import trace
-from common.repeats import Produce, Run
-from functions.audio.engine import UpstreamRefused
+from functions.audio.breaker import Breaker
+from functions.audio.errors import ImpatientTimeout, UpstreamFailed, UpstreamRefused, UpstreamSilent, UpstreamTimeout
 from functions.audio.pieces import BYTES_PER_SECOND, Piece
 from functions.audio.schemas import AudioRequest
 from functions.audio.splitter import MAX_BYTES, PART_BYTES
@@ -41,7 +41,7 @@ class Turns(Protocol):
     def turn(self, text: str, request: AudioRequest, first_by: float | None) -> AsyncGenerator[Piece, None]: ...
 
 
-async def _room_in(making: Run[Any] | None) -> None:
+async def _room_in(making: SharedRun[Any] | None) -> None:
     if making is not None:
         await making.has_room()
 
@@ -61,7 +61,7 @@ class CloudSpeech:
         return request.voice
 
     async def stream(
-        self, request: AudioRequest, first_by: float, making: Run[Any] | None = None
+        self, request: AudioRequest, first_by: float, making: SharedRun[Any] | None = None
     ) -> AsyncGenerator[Piece, None]:
         """The pieces of the whole recording, in order.
 
@@ -71,8 +71,8 @@ class CloudSpeech:
         texts = iter(await request.parts(max(LEAST_PART_BYTES, part_bytes), MAX_BYTES))
         # The first part needs no run of its own: who iterates this takes what comes at once.
         current = self._part(request, next(texts), first_by)
-        run: Run[Piece] | None = None
-        following: Run[Piece] | None = None
+        run: SharedRun[Piece] | None = None
+        following: SharedRun[Piece] | None = None
         sound_bytes = 0
         try:
             while True:
@@ -101,10 +101,12 @@ class CloudSpeech:
         if not sound_bytes:
             raise UpstreamSilent("the speech cloud sent no sound; the text may hold nothing that can be spoken")
 
-    def _next_run(self, request: AudioRequest, texts: Iterator[str], making: Run[Any] | None) -> Run[Piece] | None:
+    def _next_run(
+        self, request: AudioRequest, texts: Iterator[str], making: SharedRun[Any] | None
+    ) -> SharedRun[Piece] | None:
         if (text := next(texts, None)) is None:
             return None
-        begin: Callable[[Produce[Piece]], Run[Piece]] = making.ahead if making is not None else Run
+        begin: Callable[[Produce[Piece]], SharedRun[Piece]] = making.ahead if making is not None else SharedRun
         return begin(lambda _: self._part(request, text))
 
     async def _part(
@@ -154,7 +156,7 @@ class CloudSpeech:
                     async with aclosing(self._engine.turn(text, request, first_by)) as pieces:
                         async for piece in pieces:
                             yield piece
-            except PatienceOver:
+            except ImpatientTimeout:
                 if waited_ms > OWN_QUEUE_MS:
                     # It was our queue that used up the time: the other engine is no help for that.
                     seconds = self._admission.wait_seconds(request.seconds_of(text))

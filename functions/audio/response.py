@@ -10,7 +10,7 @@ from fastapi.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from common.errors import ClientDisconnected
-from common.headers import qualities
+from common.http.headers import qualities
 from common.logs import trace
 from functions.audio.captions import Caption, captions, srt, vtt
 from functions.audio.pieces import BYTES_PER_SECOND

@@ -10,11 +10,16 @@ from dataclasses import dataclass
 from math import ceil
 from typing import Any, Protocol, TypeVar
 
-from common.errors import FactoryError, UpstreamFailed, UpstreamTimeout, UpstreamUnavailable
-from common.repeats import Flights, Kept, Room, Run, request_key
+from common.admission import Admission, Limits, Places
+from common.cache import AnswerCache, ByteBudget, SharedRun, request_key
+from common.errors import FactoryError
 from common.settings import get_settings
-from functions.audio.espeak import EspeakFailed
+from functions.audio.breaker import Breaker, Tolerance
+from functions.audio.engine import EdgeSpeech
+from functions.audio.errors import EspeakFailed, UpstreamFailed, UpstreamTimeout, UpstreamUnavailable
+from functions.audio.espeak import EspeakSpeech
 from functions.audio.pieces import EngineName, Piece, Word
+from functions.audio.relay import CloudSpeech
 from functions.audio.schemas import AudioRequest
 
 T = TypeVar("T")
@@ -23,6 +28,7 @@ logger = logging.getLogger(__name__)
 
 # What a kept recording takes beside its sound: key, objects, links; and each of its words.
 ENTRY_BYTES, WORD_BYTES = 1024, 200
+LISTENERS_PER_TURN = 4
 
 
 class SpeechEngine(Protocol):
@@ -34,7 +40,7 @@ class SpeechEngine(Protocol):
     def voice(self, request: AudioRequest) -> str:
         """What `X-Audio-Voice` says of a recording of this engine."""
 
-    def stream(self, request: AudioRequest, first_by: float, making: "Run[Any]") -> AsyncGenerator[Piece, None]:
+    def stream(self, request: AudioRequest, first_by: float, making: "SharedRun[Any]") -> AsyncGenerator[Piece, None]:
         """`first_by` (`time.monotonic`) is when the first sound has to be there; `making` is the run it is for, and
         is asked for room before each further part is made."""
 
@@ -97,9 +103,10 @@ class Studio:
     """
 
     def __init__(self) -> None:
-        room = Room(lambda: get_settings().audio.held_bytes)
-        self._flights: Flights[Piece | Opening] = Flights(_piece_size, room)
-        self._kept: Kept[Finished] = Kept(_size, lambda: get_settings().audio.answer_cache_bytes)
+        budget = ByteBudget(lambda: get_settings().audio.held_bytes)
+        self._answers: AnswerCache[Piece | Opening, Finished] = AnswerCache(
+            _size, lambda: get_settings().audio.answer_cache_bytes, _piece_size, budget
+        )
         # How often the first choice came back. What stood in for it before has another key, and is not asked for again.
         self._returns = 0
         self._is_away = False
@@ -109,21 +116,21 @@ class Studio:
 
         Equal requests with about the same patience share a run.
         """
-        if (kept := self._kept.get(self._key(request, engines[0], engines))) is not None:
+        if (kept := self._answers.get(self._key(request, engines[0], engines))) is not None:
             return Recording(kept.opening, _iterated(()), kept)
         patience = ceil(first_by - time.monotonic())
-        run = request_key(request.model_dump(), patience, *(engine.name for engine in engines))
-        pieces = self._flights.join(run, lambda run: self._make(run, request, engines, first_by))
+        run_key = request_key(engines[0].name, request, patience, *(engine.name for engine in engines[1:]))
+        pieces = self._answers.join(run_key, lambda run: self._make(run, request, engines, first_by))
         opening = await anext(pieces)
         assert isinstance(opening, Opening)
         return Recording(opening, pieces)
 
     def forget(self) -> None:
         """Keep no recording."""
-        self._kept.clear()
+        self._answers.clear()
 
     async def _make(
-        self, run: Run[Piece | Opening], request: AudioRequest, engines: Sequence[SpeechEngine], first_by: float
+        self, run: SharedRun[Piece | Opening], request: AudioRequest, engines: Sequence[SpeechEngine], first_by: float
     ) -> AsyncGenerator[Piece | Opening, None]:
         engine, pieces, first = await self._begin(request, engines, first_by, run)
         opening = Opening(engine.name, engine.voice(request), tag(request, engine))
@@ -139,14 +146,18 @@ class Studio:
             self._is_away = False
             self._returns += 1
         if run.whole:
-            self._kept.keep(self._key(request, engine, engines), _finished(opening, run.pieces))
+            self._answers.keep(self._key(request, engine, engines), _finished(opening, run.pieces))
 
     async def _begin(
-        self, request: AudioRequest, engines: Sequence[SpeechEngine], first_by: float, making: Run[Piece | Opening]
+        self,
+        request: AudioRequest,
+        engines: Sequence[SpeechEngine],
+        first_by: float,
+        making: SharedRun[Piece | Opening],
     ) -> tuple[SpeechEngine, AsyncGenerator[Piece, None], Piece]:
         failure: FactoryError | None = None
         for engine in engines:
-            if (kept := self._kept.get(self._key(request, engine, engines))) is not None:
+            if (kept := self._answers.get(self._key(request, engine, engines))) is not None:
                 return engine, _iterated(kept.words), kept.sound
             pieces = engine.stream(request, first_by, making)
             try:
@@ -160,7 +171,7 @@ class Studio:
         raise failure
 
     def _key(self, request: AudioRequest, engine: SpeechEngine, engines: Sequence[SpeechEngine]) -> bytes:
-        return request_key(request.model_dump(), engine.name, None if engine is engines[0] else self._returns)
+        return request_key(engine.name, request, None if engine is engines[0] else self._returns)
 
 
 def tag(request: AudioRequest, engine: SpeechEngine) -> str:
@@ -191,3 +202,36 @@ def _size(recording: Finished) -> int:
 async def _iterated(pieces: Sequence[T]) -> AsyncGenerator[T, None]:
     for piece in pieces:
         yield piece
+
+
+def _turns() -> Limits:
+    settings = get_settings().audio
+    return Limits(settings.concurrency, settings.max_waiting)
+
+
+def _listeners() -> Limits:
+    """Requests at the same time: listeners may take long to hear what was made long ago."""
+    settings = get_settings().audio
+    return Limits(settings.concurrency, LISTENERS_PER_TURN * (settings.concurrency + settings.max_waiting))
+
+
+def _tolerance() -> Tolerance:
+    settings = get_settings().audio
+    return Tolerance(settings.breaker_failures, settings.breaker_seconds)
+
+
+studio = Studio()
+places = Places("audio", _listeners)
+admission = Admission("audio", _turns, shared_slots=True)
+breaker = Breaker("speech cloud", _tolerance)
+
+
+def engines() -> list[SpeechEngine]:
+    """What may speak by the settings, the first choice first."""
+    settings = get_settings().audio
+    found: list[SpeechEngine] = []
+    if settings.engine != "espeak-ng":
+        found.append(CloudSpeech(EdgeSpeech(settings), breaker, admission))
+    if settings.engine != "edge-tts":
+        found.append(EspeakSpeech())
+    return found

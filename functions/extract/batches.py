@@ -17,8 +17,8 @@ from common.callers import Flow, flow
 from common.errors import QueueFull
 from common.fair import FairQueue
 from common.worker import Worker
-from functions.extract.engine import GlinerEngine
-from functions.extract.reader import Piece
+from functions.extract.gliner import GlinerEngine
+from functions.extract.reader import EncodedWindow
 
 if TYPE_CHECKING:
     from functions.extract.candidates import Candidates
@@ -40,13 +40,13 @@ class _Turn:
 
     engine: GlinerEngine
     flow: Flow
-    piece: Piece
+    encoded: EncodedWindow
     found: "asyncio.Future[Candidates]"
     started: Callable[[], None]
 
     @property
     def tokens(self) -> int:
-        return len(self.piece.text.tokens)
+        return len(self.encoded.row.tokens)
 
 
 class Batches:
@@ -63,16 +63,16 @@ class Batches:
         self._seconds_per_token: float | None = None
 
     async def spans(
-        self, engine: GlinerEngine, piece: Piece, started: Callable[[], None], begin_by: float = inf
+        self, engine: GlinerEngine, encoded: EncodedWindow, started: Callable[[], None], begin_by: float = inf
     ) -> "Candidates":
-        """What `engine` finds in `piece`; `started` is called when it runs.
+        """What `engine` finds in a window; `started` is called when it runs.
 
-        It is worked on for the caller of the request at hand. When that is cancelled, a piece that waits leaves the
+        It is worked on for the caller of the request at hand. When that is cancelled, a window that waits leaves the
         queue; one that runs is finished for nobody. Raises QueueFull when its turn has not come by `begin_by`
         (`time.monotonic`), and at once when it would be far later.
         """
         loop = asyncio.get_running_loop()
-        turn = _Turn(engine, flow(), piece, loop.create_future(), started)
+        turn = _Turn(engine, flow(), encoded, loop.create_future(), started)
         if (seconds := self._wait_seconds(turn.tokens)) > DOUBT * (begin_by - time.monotonic()):
             raise QueueFull("extract: the wait would be longer than the request may wait", seconds)
         self._queue.push(turn, turn.flow, turn.tokens)
@@ -131,9 +131,9 @@ class Batches:
         for turn in batch:
             turn.started()
         begun = time.monotonic()
-        engine, pieces = batch[0].engine, [turn.piece for turn in batch]
+        engine, windows = batch[0].engine, [turn.encoded for turn in batch]
         try:
-            results = await lane.run(lambda _: engine.spans(pieces))
+            results = await lane.run(lambda _: engine.spans(windows))
         except Exception as error:
             for turn in batch:
                 if not turn.found.done():

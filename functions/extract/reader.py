@@ -34,12 +34,12 @@ class Prompt:
 
 
 @dataclass(frozen=True, slots=True)
-class Piece:
-    """One window of a text, ready for the model; `text` begins with the prompt of the labels."""
+class EncodedWindow:
+    """One window of a text, ready for the model; `row` begins with the prompt of the labels."""
 
     window: Window
     words: Sequence[str]
-    text: "Text"
+    row: "Text"
     labels: Sequence[str]
     threshold: float
 
@@ -76,7 +76,7 @@ class Reader:
             self, max_words=max_words, max_tokens=max_tokens - prompt.tokens, overlap=overlap
         )
 
-    def take(self) -> Piece | None:
+    def take(self) -> EncodedWindow | None:
         """The next window; None after the last."""
         window = next(self._windows, None)
         if window is None:
@@ -91,9 +91,9 @@ class Reader:
             ids += word_tokens
             # A word that leaves no token (a lone zero-width space) shifts the number of no other.
             first_tokens += [place, *[0] * (len(word_tokens) - 1)][: len(word_tokens)]
-        text = Text([*ids, *self._prompt.after], [*first_tokens, *[0] * len(self._prompt.after)], number)
+        row = Text([*ids, *self._prompt.after], [*first_tokens, *[0] * len(self._prompt.after)], number)
         self.finished = not self.has(window.stop)
-        return Piece(window, self._words[:number], text, self._labels, self._threshold)
+        return EncodedWindow(window, self._words[:number], row, self._labels, self._threshold)
 
     def take_size(self) -> int | None:
         """The tokens of the next window, for who only wants to know them; None after the last."""

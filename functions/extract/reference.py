@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 from common.errors import ModelLoadFailed
 from common.settings import ExtractSettings, cpu_threads
 from functions.extract.candidates import Candidates
-from functions.extract.engine import GlinerConfig, GlinerEngine
-from functions.extract.reader import Piece
+from functions.extract.gliner import GlinerConfig, GlinerEngine
+from functions.extract.reader import EncodedWindow
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -27,31 +27,31 @@ class ReferenceEngine(GlinerEngine):
         self.batch_tokens = 0
         self._gliner = gliner
 
-    def spans(self, pieces: Sequence[Piece]) -> list[Candidates]:
-        return [self._spans_of(piece) for piece in pieces]
+    def spans(self, windows: Sequence[EncodedWindow]) -> list[Candidates]:
+        return [self._spans_of(encoded) for encoded in windows]
 
     def rest(self) -> None:
         """torch keeps no arena."""
 
-    def _spans_of(self, piece: Piece) -> Candidates:
+    def _spans_of(self, encoded: EncodedWindow) -> Candidates:
         # The package finds the same words again in a text that has a space between any two.
         words_by_start: dict[int, int] = {}
         words_by_end: dict[int, int] = {}
         offset = 0
-        for number, word in enumerate(piece.words, piece.window.start):
+        for number, word in enumerate(encoded.words, encoded.window.start):
             words_by_start[offset] = number
             offset += len(word)
             words_by_end[offset] = number
             offset += 1
         # Nested and with every label: which spans rule out which is decided over the whole text.
         found = self._gliner.predict_entities(
-            " ".join(piece.words), list(piece.labels), flat_ner=False, threshold=piece.threshold, multi_label=True
+            " ".join(encoded.words), list(encoded.labels), flat_ner=False, threshold=encoded.threshold, multi_label=True
         )
         spans = []
         for entity in found:
             first, last = words_by_start[entity["start"]], words_by_end[entity["end"]]
-            if piece.window.core_start <= first < piece.window.core_stop:
-                spans.append((first, last, piece.labels.index(entity["label"]), entity["score"]))
+            if encoded.window.core_start <= first < encoded.window.core_stop:
+                spans.append((first, last, encoded.labels.index(entity["label"]), entity["score"]))
         return Candidates.of(*(zip(*spans, strict=True) if spans else ([], [], [], [])))
 
 

@@ -4,8 +4,8 @@ from typing import Literal
 
 from pydantic import BaseModel, Field
 
-from common.breaker import BreakerState
 from common.lazy import State
+from common.upstreams import UpstreamState
 
 
 class ModelHealth(BaseModel):
@@ -15,7 +15,7 @@ class ModelHealth(BaseModel):
 
 
 class UpstreamHealth(BaseModel):
-    state: BreakerState = Field(description="open: it keeps failing and is left alone; half-open: about to be tried")
+    state: UpstreamState = Field(description="open: it keeps failing and is left alone; half-open: about to be tried")
     failures: int = Field(description="in a row")
     retry_in_seconds: float = Field(description="until it is tried again; 0 unless the state is open")
 
@@ -26,6 +26,7 @@ class HealthResponse(BaseModel):
     )
     models_loaded: bool = Field(description="every model of this process is ready")
     uptime_seconds: int
+    version: str = Field(description="of the service")
     loop_lag_ms: float | None = Field(
         description="the longest that the event loop kept anybody waiting within the last minute; null on AWS Lambda"
     )

@@ -1,44 +1,43 @@
-"""How the process is: what the registries of models and breakers know, put into one report."""
+"""How the process is: what the registries of models and of services elsewhere know, put into one report."""
 
 import time
-from collections.abc import Mapping
-from typing import Any
 
-from common.breaker import Breaker
-from common.lazy import LazyModel
+from common import lazy
+from common.loop_lag import loop_lag
+from common.upstreams import upstreams
+from common.version import VERSION
 from functions.health.schemas import HealthResponse, ModelHealth, UpstreamHealth
 
 STARTED_AT = time.monotonic()
 
 
-def report(
-    models: Mapping[str, LazyModel[Any]], breakers: Mapping[str, Breaker], loop_lag_ms: float | None
-) -> HealthResponse:
-    statuses = {name: model.status for name, model in models.items()}
-    ready = {name for name, status in statuses.items() if status.state == "ready"}
-    upstreams = {name: breaker.status for name, breaker in breakers.items()}
-    failed = any(status.state == "failed" for status in statuses.values())
-    failed = failed or any(status.state != "closed" for status in upstreams.values())
+def report() -> HealthResponse:
+    models = {name: model.status for name, model in lazy.models().items()}
+    services = {name: status() for name, status in upstreams().items()}
+    ready = {name for name, status in models.items() if status.state == "ready"}
+    failed = any(status.state == "failed" for status in models.values())
+    failed = failed or any(status.state != "closed" for status in services.values())
     return HealthResponse(
         status="degraded" if failed else "healthy",
-        models_loaded=bool(statuses) and len(ready) == len(statuses),
+        models_loaded=bool(models) and len(ready) == len(models),
         uptime_seconds=int(time.monotonic() - STARTED_AT),
-        loop_lag_ms=loop_lag_ms,
+        version=VERSION,
+        loop_lag_ms=loop_lag.milliseconds,
         llama_loaded="llama" in ready,
         gliner_loaded="gliner" in ready,
         models={
             name: ModelHealth(state=status.state, progress=status.progress, detail=status.detail)
-            for name, status in statuses.items()
+            for name, status in models.items()
         },
         upstreams={
             name: UpstreamHealth(
                 state=status.state, failures=status.failures, retry_in_seconds=round(status.retry_in_seconds, 1)
             )
-            for name, status in upstreams.items()
+            for name, status in services.items()
         },
     )
 
 
-def is_ready(models: Mapping[str, LazyModel[Any]]) -> bool:
+def is_ready() -> bool:
     """Whether every model that was warmed is loaded; a process that warms none is ready at once."""
-    return all(model.status.state == "ready" for model in models.values() if model.warmed)
+    return all(model.status.state == "ready" for model in lazy.models().values() if model.warmed)

@@ -10,15 +10,16 @@ from collections.abc import AsyncGenerator, Callable, Sequence
 from dataclasses import replace
 from typing import TypeVar
 
-from common import models
+from common import model_files
 from common.admission import Limits, Places
 from common.errors import ModelLoadFailed
 from common.lazy import LazyModel, ModelStatus, Report
 from common.settings import SummarizeSettings, get_settings
 from common.worker import Worker
-from functions.summarize import budget, cpu, memory, prompt, tuning
-from functions.summarize.budget import Demand, Plan, Refusal
+from functions.summarize import cpu, memory, prompt, tuning
+from functions.summarize import model as llama
 from functions.summarize.context import DecodeFailed, LlamaContext, Sampling
+from functions.summarize.planning import Demand, Plan, Refusal, Simulation
 from functions.summarize.rates import Rates
 from functions.summarize.scheduler import Completion, Event, Scheduler, Ticket
 
@@ -79,47 +80,48 @@ class LlamaEngine:
         seconds = None if deadline is None else deadline - time.monotonic()
         frame = max(0, demand.frame - self._scheduler.opening_tokens)
         demand = replace(demand, frame=frame, deadline=seconds)
-        jobs = self._scheduler.jobs()
-        streams = streams or self._scheduler.streams()
-        place = self._place(demand, jobs, streams)
-        if place < len(jobs):
+        simulation = self._simulation(streams)
+        place = self._place(demand, simulation)
+        if place < len(simulation.jobs):
             return Plan(demand.article, demand.output, place)
-        outcome = budget.plan(demand, jobs, self._rates.costs(streams), self.parallel)
-        if isinstance(outcome, Refusal) and outcome.retry_after is None:
+        outcome = simulation.plan(demand)
+        if isinstance(outcome, Refusal) and outcome.retry_after_seconds is None:
             # Never enough time at the latest pace: but was that the machine's best? Nothing would be measured again
             # if a slow spell were believed for good.
-            outcome = budget.plan(demand, jobs, self._rates.best_costs(streams), self.parallel)
+            outcome = replace(simulation, costs=self._rates.best_costs(streams or self._scheduler.streams())).plan(
+                demand
+            )
         return replace(outcome, place=place) if isinstance(outcome, Plan) else outcome
 
     def retry_after(self) -> float:
         """Seconds until the first of the present requests is answered."""
-        jobs = self._scheduler.jobs()
-        streams = self._scheduler.streams()
-        return min(budget.finish_times(jobs, self._rates.costs(streams), self.parallel), default=0.0)
+        return min(self._simulation().finish_seconds(), default=0.0)
 
-    def reserve(
-        self, prompt_tokens: int, output_tokens: int, deadline: float | None, streams: bool, place: int | None = None
-    ) -> Ticket:
-        """The `place` in the order of service that was planned, else the fair one if nobody is made late by that.
+    def reserve(self, frame_tokens: int, plan: Plan, deadline: float | None, streams: bool) -> Ticket:
+        """A place for a prompt of the frame and the planned part of the article, and for the planned summary.
 
-        It is given back by `release`, or used up by `generate`.
+        It is the planned one in the order of service, else the fair one if nobody is made late by that. It is given
+        back by `release`, or used up by `generate`.
         """
-        ticket = Ticket(prompt_tokens, output_tokens, deadline, streams)
+        ticket = Ticket(frame_tokens + plan.article, plan.output, deadline, streams)
+        place = plan.place
         if place is None:
-            frame = max(0, prompt_tokens - self._scheduler.opening_tokens)
+            frame = max(0, ticket.prompt_tokens - self._scheduler.opening_tokens)
             seconds = None if deadline is None else deadline - time.monotonic()
-            demand = Demand(0, output_tokens, frame, seconds)
-            place = self._place(demand, self._scheduler.jobs(), streams or self._scheduler.streams())
+            place = self._place(Demand(0, plan.output, frame, seconds), self._simulation(streams))
         self._scheduler.reserve(ticket, place)
         return ticket
 
-    def _place(self, demand: Demand, jobs: Sequence[budget.Job], streams: bool) -> int:
-        """The fair place of all of `demand` among `jobs`; the last where that is too late or makes somebody late."""
+    def _simulation(self, streams: bool = False) -> Simulation:
+        """Of those who have a place, at the latest pace; `streams`: somebody more reads along."""
+        costs = self._rates.costs(streams or self._scheduler.streams())
+        return Simulation(self._scheduler.jobs(), costs, self.parallel)
+
+    def _place(self, demand: Demand, simulation: Simulation) -> int:
+        """The fair place of all of `demand` among the jobs; the last where that is too late or makes somebody late."""
         place = self._scheduler.fair_place(demand.article + demand.frame + demand.output)
-        if place >= len(jobs):
-            return len(jobs)
-        fits = budget.fits_at(place, demand, jobs, self._rates.costs(streams), self.parallel)
-        return place if fits else len(jobs)
+        last = len(simulation.jobs)
+        return place if place < last and simulation.fits_at(place, demand) else last
 
     def release(self, ticket: Ticket) -> None:
         """Give a place back; nothing happens if it is used up."""
@@ -172,8 +174,8 @@ class LlamaEngine:
 def load(report: Report) -> LlamaEngine:
     """Load the GGUF that the settings name; raises ModelLoadFailed."""
     settings = get_settings()
-    wanted = models.llama(settings.summarize)
-    path = models.local(wanted.file, settings, report)
+    wanted = llama.resolve(settings.summarize)
+    path = model_files.local(wanted.file, settings, report)
     memory.check(path, wanted.context)
     report(ModelStatus("loading", None, "finding out how this machine computes fastest"))
     options = tuning.choose(path, settings.summarize)

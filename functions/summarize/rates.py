@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from math import inf
 
-from functions.summarize.budget import Costs
+from functions.summarize.planning import Costs
 
 # Weight of the newest sample: a host that slows down is believed after a few steps.
 SMOOTHING = 0.15
@@ -49,10 +49,10 @@ class Rates:
         `most_seconds`. Where a block takes far longer, fewer rows are read; where not even LEAST_ROWS fit, the time
         cannot be kept, and a block at least reads well.
         """
-        per_row = self._latest.beside[streams] or self._latest.alone
+        per_row = self._latest.beside_seconds_per_row[streams] or self._latest.alone_seconds_per_row
         if not per_row:
             return ROW_BLOCK
-        step = self._latest.step(sequences)
+        step = self._latest.step_seconds(sequences)
         wished = self._slice_seconds if streams else max(BULK_SECONDS, step + BULK_ROWS * per_row)
         seconds = min(wished, most_seconds)
         rows = int(max(0.0, seconds - step) / per_row)
@@ -62,40 +62,49 @@ class Rates:
         return max(least, (rows + sequences) // ROW_BLOCK) * ROW_BLOCK - sequences
 
     def _costs(self, averages: "_Averages", streams: bool) -> Costs:
-        alone = averages.alone or 0.0
-        decode = tuple(averages.step(count + 1) for count in range(len(averages.decode)))
-        return Costs(alone, averages.beside[streams] or alone, decode, self.slice_rows(1, streams))
+        alone = averages.alone_seconds_per_row or 0.0
+        decode = tuple(averages.step_seconds(count + 1) for count in range(len(averages.seconds_by_sequences)))
+        return Costs(alone, averages.beside_seconds_per_row[streams] or alone, decode, self.slice_rows(1, streams))
 
 
 @dataclass
 class _Averages:
-    """Seconds: of a step of 1, 2, .. sequences, of a row of a prompt alone, and of one beside sequences that decode,
-    by whether someone reads along."""
+    """Of a step of 1, 2, .. sequences; of a row of a prompt alone; of one beside sequences that decode.
 
-    decode: list[float | None]
-    alone: float | None = None
-    beside: dict[bool, float | None] = field(default_factory=lambda: {False: None, True: None})
+    The last by whether someone reads along, as slices are shorter then.
+    """
+
+    seconds_by_sequences: list[float | None]
+    alone_seconds_per_row: float | None = None
+    beside_seconds_per_row: dict[bool, float | None] = field(default_factory=lambda: {False: None, True: None})
 
     def observe(self, prompt_rows: int, sequences: int, streams: bool, seconds: float) -> None:
         if not sequences:
             if prompt_rows >= ROW_BLOCK:
-                self.alone = _average(self.alone, seconds / prompt_rows)
+                self.alone_seconds_per_row = _average(self.alone_seconds_per_row, seconds / prompt_rows)
         elif not prompt_rows:
-            self.decode[sequences - 1] = _average(self.decode[sequences - 1], seconds)
+            self.seconds_by_sequences[sequences - 1] = _average(self.seconds_by_sequences[sequences - 1], seconds)
         else:
-            rest = max(seconds - self.step(sequences), 0.1 * seconds)
+            rest = max(seconds - self.step_seconds(sequences), 0.1 * seconds)
             # The first sample has no average to be held against, but what rows cost alone.
-            most = OUTLIER * self.alone if self.alone else inf
-            self.beside[streams] = _average(self.beside[streams], min(rest / prompt_rows, most))
+            most = OUTLIER * self.alone_seconds_per_row if self.alone_seconds_per_row else inf
+            self.beside_seconds_per_row[streams] = _average(
+                self.beside_seconds_per_row[streams], min(rest / prompt_rows, most)
+            )
 
     def keep_least(self, other: "_Averages") -> None:
-        self.decode = [_least(*pair) for pair in zip(self.decode, other.decode, strict=True)]
-        self.alone = _least(self.alone, other.alone)
-        self.beside = {streams: _least(self.beside[streams], other.beside[streams]) for streams in self.beside}
+        self.seconds_by_sequences = [
+            _least(*pair) for pair in zip(self.seconds_by_sequences, other.seconds_by_sequences, strict=True)
+        ]
+        self.alone_seconds_per_row = _least(self.alone_seconds_per_row, other.alone_seconds_per_row)
+        self.beside_seconds_per_row = {
+            streams: _least(self.beside_seconds_per_row[streams], other.beside_seconds_per_row[streams])
+            for streams in self.beside_seconds_per_row
+        }
 
-    def step(self, sequences: int) -> float:
+    def step_seconds(self, sequences: int) -> float:
         """Seconds of a step of `sequences`, from the nearest number that was measured."""
-        measured = {count: seconds for count, seconds in enumerate(self.decode, 1) if seconds is not None}
+        measured = {count: seconds for count, seconds in enumerate(self.seconds_by_sequences, 1) if seconds is not None}
         if not measured:
             return 0.0
         nearest = min(measured, key=lambda count: abs(count - sequences))

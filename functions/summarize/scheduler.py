@@ -4,8 +4,11 @@ A step decodes one token for every sequence that has read its prompt and, in the
 prompt that is not read yet. Requests are served in the order in which they were given their places: fairly among
 callers and their requests, as far as nobody is made late by it.
 
-    reserved ──> waiting ──> reading ──> writing ──> finished
-        └───────────┴───────────┴───────────┴──> cancelled, expired or failed
+    RESERVED ──> WAITING ──> READING ──> WRITING ──> ENDED
+        │           │           ^────────── │          ^
+        └───────────┴───────────┴───────────┴──────────┘  finished, cancelled, expired or failed
+
+After a failure of the context those that write read their prompts, and what they wrote, once more.
 """
 
 import codecs
@@ -14,13 +17,13 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from enum import Enum
 from math import inf
 from typing import Literal
 
 from common.callers import flow
 from common.errors import ModelLoadFailed
 from common.fair import FairQueue
-from functions.summarize.budget import Job
 from functions.summarize.context import (
     BATCH_ROWS,
     SHARED_SEQUENCE,
@@ -31,6 +34,7 @@ from functions.summarize.context import (
     Sampler,
     Sampling,
 )
+from functions.summarize.planning import Job
 from functions.summarize.rates import Rates
 
 logger = logging.getLogger(__name__)
@@ -61,6 +65,16 @@ Event = str | Completion | Exception
 Emit = Callable[[Event], None]
 
 
+class State(Enum):
+    """What a ticket is at."""
+
+    RESERVED = "it has a place, and no prompt yet"
+    WAITING = "its prompt is there; it waits for a slot"
+    READING = "its prompt is read, slice by slice"
+    WRITING = "its prompt is read; each step decodes the token that was drawn last"
+    ENDED = "it has no place any more"
+
+
 class Ticket:
     """A request's place: reserved first, so that whoever comes next is planned around it, then given its prompt."""
 
@@ -70,7 +84,8 @@ class Ticket:
         self.output_tokens = output_tokens
         self.deadline = deadline
         self.streams = streams
-        self.prompt: Sequence[int] | None = None
+        self.state = State.RESERVED
+        self.prompt: Sequence[int] = ()
         self.sampling = Sampling(output_tokens, 0.0, None)
         self.emit: Emit = lambda _: None
         self.sampler: Sampler | None = None
@@ -89,17 +104,16 @@ class Ticket:
         self.expired = False
         self.submitted_at = self.started_at = self.read_at = 0.0
 
-    @property
-    def writing(self) -> bool:
-        """The prompt is read: one token is left to decode, the one drawn last."""
-        return self.slot is not None and self.written > 0 and self.position == len(self.tokens) - 1
-
     def left(self, now: float, opening: int) -> Job:
         """What is still to be done of it."""
+        if self.state is State.WRITING:
+            reading = 0
+        elif self.state is State.READING:
+            reading = len(self.tokens) - self.position
+        else:
+            reading = max(0, self.prompt_tokens - opening)
         deadline = None if self.deadline is None else self.deadline - now
-        prompt = self.prompt_tokens if self.slot is None else len(self.tokens) - self.position
-        reading = prompt - (opening if self.slot is None else 0)
-        return Job(0 if self.writing else max(0, reading), max(0, self.output_tokens - self.written), deadline)
+        return Job(reading, max(0, self.output_tokens - self.written), deadline)
 
 
 class Scheduler:
@@ -162,6 +176,8 @@ class Scheduler:
         ticket.prompt_tokens, ticket.output_tokens = len(prompt), sampling.max_tokens
         ticket.submitted_at = time.monotonic()
         with self._changed:
+            if ticket.state is State.RESERVED:
+                ticket.state = State.WAITING
             self._changed.notify()
 
     def cancel(self, ticket: Ticket, expired: bool = False) -> None:
@@ -171,13 +187,14 @@ class Scheduler:
                 return
             ticket.expired = ticket.expired or expired
             ticket.cancelled = True
-            if ticket.prompt is None:
+            if ticket.state is State.RESERVED:
                 self._forget(ticket)
-            elif ticket in self._batch and not ticket.writing:
+            elif ticket in self._batch and ticket.state is State.READING:
                 self._context.abort()
             self._changed.notify()
 
     def _forget(self, ticket: Ticket) -> None:
+        ticket.state = State.ENDED
         self._tickets.remove(ticket)
         self._fair.remove(ticket, ticket.flow)
 
@@ -192,10 +209,10 @@ class Scheduler:
         return self._context.cells - len(self._opening) - sum(self._cells(ticket) for ticket in self._admitted())
 
     def _cells(self, ticket: Ticket) -> int:
-        return len(ticket.prompt or ()) + ticket.sampling.max_tokens - len(self._opening)
+        return len(ticket.prompt) + ticket.sampling.max_tokens - len(self._opening)
 
     def _admitted(self) -> list[Ticket]:
-        return [ticket for ticket in self._tickets if ticket.slot is not None]
+        return [ticket for ticket in self._tickets if ticket.state in (State.READING, State.WRITING)]
 
     def _read_opening(self) -> None:
         self._context.allow()
@@ -253,7 +270,7 @@ class Scheduler:
         slots = set(range(SHARED_SEQUENCE + 1, self.parallel + 1)) - {ticket.slot for ticket in self._tickets}
         passed: list[Ticket] = []
         for ticket in list(self._tickets):
-            if ticket.slot is not None or ticket.prompt is None:
+            if ticket.state is not State.WAITING:
                 continue
             if not slots:
                 return
@@ -267,11 +284,10 @@ class Scheduler:
                 passed.append(ticket)
 
     def _start(self, ticket: Ticket, slot: int) -> None:
-        assert ticket.prompt is not None
         self._fair.take(ticket, ticket.flow)
         self._tickets.remove(ticket)
         self._tickets.insert(len(self._admitted()), ticket)
-        ticket.slot = slot
+        ticket.slot, ticket.state = slot, State.READING
         ticket.started_at = time.monotonic()
         ticket.sampler = self._context.sampler(ticket.sampling)
         ticket.tokens = list(ticket.prompt)
@@ -283,6 +299,7 @@ class Scheduler:
         # The last token is always decoded: the first draw needs its logits.
         limit = min(len(self._opening), len(ticket.tokens) - 1)
         ticket.position = next((i for i in range(limit) if self._opening[i] != ticket.tokens[i]), limit)
+        ticket.state = State.READING
         self._context.share(ticket.slot, ticket.position)
         return ticket.position
 
@@ -290,13 +307,13 @@ class Scheduler:
         """One row for each that writes, then a slice of the prompts that are left to read."""
         self._context.allow()
         admitted = self._admitted()
-        writing = [ticket for ticket in admitted if ticket.writing]
+        writing = [ticket for ticket in admitted if ticket.state is State.WRITING]
         rows = [_rows(ticket, 1)[0] for ticket in writing]
         batch = list(writing)
         room = 0 if writing and self._owed else self._room(writing)
         self._owed = False
         for ticket in admitted:
-            if ticket.writing or room <= 0:
+            if ticket.state is State.WRITING or room <= 0:
                 continue
             added = _rows(ticket, room)
             rows += added
@@ -314,7 +331,7 @@ class Scheduler:
         return min(BATCH_ROWS - len(writing), self.rates.slice_rows(len(writing), streams, most))
 
     def _step(self, rows: list[Row], batch: list[Ticket]) -> None:
-        writing = [ticket for ticket in batch if ticket.writing]
+        writing = [ticket for ticket in batch if ticket.state is State.WRITING]
         begun = time.monotonic()
         try:
             self._context.decode(rows)
@@ -347,13 +364,14 @@ class Scheduler:
             return
         ticket.tokens.append(token)
         ticket.written += 1
+        ticket.state = State.WRITING
         if text := ticket.decoder.decode(self._context.piece(token)):
             ticket.emit(text)
         if ticket.written >= ticket.sampling.max_tokens:
             self._finish(ticket, self._completion(ticket, "length"))
         elif ticket.deadline is not None:
             # One more token has to fit; the slice of another's prompt that may come with it is kept short for that.
-            step = self.rates.costs(ticket.streams).step(len(self._admitted()))
+            step = self.rates.costs(ticket.streams).step_seconds(len(self._admitted()))
             if time.monotonic() + step > ticket.deadline:
                 self._finish(ticket, self._completion(ticket, "deadline"))
 
@@ -405,7 +423,7 @@ class Scheduler:
             ticket.emit(rest)
         return Completion(
             reason,
-            prompt_tokens=len(ticket.prompt or ()),
+            prompt_tokens=len(ticket.prompt),
             cached_tokens=ticket.cached,
             completion_tokens=ticket.written,
             queue_ms=(ticket.started_at - ticket.submitted_at) * 1000,

@@ -2,23 +2,26 @@
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator
-from contextlib import aclosing
+from collections.abc import AsyncGenerator, Callable, Iterator
+from contextlib import aclosing, contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
 
+from common.cache import AnswerCache, request_key
 from common.errors import FactoryError, FieldError, InvalidInput, QueueFull, Unavailable
-from common.settings import SummarizeSettings
+from common.settings import SummarizeSettings, get_settings
 from functions.summarize import condense, prompt
-from functions.summarize.budget import MIN_ARTICLE_TOKENS, Demand, Refusal
 from functions.summarize.context import DecodeFailed, Sampling
-from functions.summarize.engine import LlamaEngine
+from functions.summarize.engine import LlamaEngine, model
+from functions.summarize.planning import MIN_ARTICLE_TOKENS, Demand, Plan, Refusal
 from functions.summarize.scheduler import Completion, DeadlineExpired, Ticket
 from functions.summarize.schemas import SummarizeRequest, SummarizeResponse, Usage
 
 # Map-reduce: what a part's summary may have of the tokens of the whole article's room.
 PART_SHARE = 0.2
 UNFINISHED = "…"
+# What a kept answer takes beside its text: key, objects, links.
+ENTRY_BYTES = 1024
 
 
 @dataclass(frozen=True)
@@ -38,239 +41,277 @@ class Answer:
     passing: bool = False
 
 
-Piece = Accepted | str | Answer
+# A str is a part of the summary, as it is written.
+Output = Accepted | str | Answer
+Keep = Callable[[Answer], None]
+Answers = AnswerCache[Output, Answer]
 
 
-@dataclass(frozen=True)
-class Article:
-    """A text with its tokens, and how many of them a prompt may have."""
-
-    text: str
-    tokens: list[int]
-    room: int
+def new_answers(most_bytes: Callable[[], int] = lambda: get_settings().summarize.answer_cache_bytes) -> Answers:
+    return AnswerCache(lambda answer: ENTRY_BYTES + len(answer.response.summary.encode()), most_bytes)
 
 
-@dataclass(frozen=True)
-class Limit:
-    """Until when, and how long the caller said it would wait."""
-
-    deadline: float | None = None
-    wait: float | None = None
+answers = new_answers()
 
 
-async def summarize(
+async def respond(request: SummarizeRequest, deadline: float | None, wait: int | None) -> AsyncGenerator[Output]:
+    """What `summarize` yields, of an equal request if there is one. To be iterated at once.
+
+    `deadline` is a time of `time.monotonic`, `wait` the seconds that the caller asked for. Raises ModelNotReady.
+    """
+    settings = get_settings()
+    patience = settings.model_wait_seconds
+    if deadline is not None:
+        patience = max(0.0, min(patience, deadline - time.monotonic()))
+    engine = await model.ready(patience)
+    produce = partial(summarize, request, engine, settings.summarize, deadline, wait)
+    return shared(answers, request, engine.name, wait, produce)
+
+
+def shared(
+    cache: Answers,
+    request: SummarizeRequest,
+    name: str,
+    wait: float | None,
+    produce: Callable[[Keep], AsyncGenerator[Output]],
+) -> AsyncGenerator[Output]:
+    """What `produce` yields, from the start, or one kept answer.
+
+    Requests are equal when their caller, all their fields and their `wait` are. An answer is kept when it is repeatable
+    (temperature 0 or a seed) and nobody was in its way.
+    """
+    equal = request.model_copy(update={"text": request.text.strip(), "stream": False})
+    key = request_key(name, equal, wait)
+    if (kept := cache.get(key)) is not None:
+        return _repeated(kept)
+
+    def keep(answer: Answer) -> None:
+        if (request.temperature == 0 or request.seed is not None) and not answer.passing:
+            cache.keep(key, answer)
+
+    # Streams are planned otherwise: they share no run with others.
+    return cache.join(key + bytes([request.stream]), lambda _: produce(keep))
+
+
+async def _repeated(kept: Answer) -> AsyncGenerator[Output]:
+    usage = kept.response.usage.model_copy(update={"cached_answer": True})
+    yield Accepted()
+    yield kept.response.summary
+    yield Answer(kept.response.model_copy(update={"usage": usage}))
+
+
+def summarize(
     request: SummarizeRequest,
     engine: LlamaEngine,
     settings: SummarizeSettings,
     deadline: float | None = None,
     wait: float | None = None,
-) -> AsyncGenerator[Piece]:
-    """Accepted, pieces of the summary as they come, and the whole answer at last.
+    keep: Keep = lambda _: None,
+) -> AsyncGenerator[Output]:
+    """Accepted, pieces of the summary as they come, and the whole answer at last, which `keep` is given as well.
 
-    `deadline` is a time of `time.monotonic`, `wait` the seconds that the caller asked for. Raises InvalidInput for a
-    `max_tokens` that leaves the article no room and for a `wait` that no summary can keep, QueueFull when there is no
-    place or no time, and Unavailable when the deadline came before the first word.
+    Raises InvalidInput for a `max_tokens` that leaves the article no room and for a `wait` that no summary can keep,
+    QueueFull when there is no place or no time, and Unavailable when the deadline came before the first word.
     """
-    begun = time.monotonic()
-    # Before anything is done for it.
-    with engine.places.hold(engine.requests, engine.retry_after):
-        async with aclosing(_summarize(request, engine, settings, Limit(deadline, wait), begun)) as pieces:
-            async for piece in pieces:
-                yield piece
+    return _Work(request, engine, settings, deadline, wait, keep).run()
 
 
-async def _summarize(
-    request: SummarizeRequest, engine: LlamaEngine, settings: SummarizeSettings, limit: Limit, begun: float
-) -> AsyncGenerator[Piece]:
-    article = await _read(request, engine, settings)
-    over = len(article.tokens) > article.room
-    if over and settings.overflow == "map_reduce" and limit.deadline is None:
-        pieces = _map_reduce(request, engine, settings, article, begun)
-    else:
-        pieces = _condensed(request, engine, settings, article, limit, begun)
-    async with aclosing(pieces):
+@dataclass(frozen=True)
+class _Article:
+    """What is to be summarised, with its tokens, and how many of them a prompt may have.
+
+    `sent_tokens` are those of the text as it was sent: of a reduced article more. `phases`: the milliseconds that
+    reducing it took.
+    """
+
+    text: str
+    tokens: list[int]
+    room: int
+    sent_tokens: int
+    phases: dict[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class _Place:
+    """What a request was granted. `contended`: others had places when it came."""
+
+    ticket: Ticket
+    plan: Plan
+    wanted: int
+    contended: bool
+
+
+@dataclass(frozen=True)
+class _Work:
+    """One request, with all that it is answered with."""
+
+    request: SummarizeRequest
+    engine: LlamaEngine
+    settings: SummarizeSettings
+    deadline: float | None
+    wait: float | None
+    keep: Keep
+    begun: float = field(default_factory=time.monotonic)
+
+    async def run(self) -> AsyncGenerator[Output]:
+        # A place before anything is done for it.
+        with self.engine.places.hold(self.engine.requests, self.engine.retry_after), self._told():
+            article = await self._read()
+            over = len(article.tokens) > article.room
+            reduces = over and self.settings.overflow == "map_reduce" and self.deadline is None
+            if reduces:
+                yield Accepted()
+                article = await self._reduced(article)
+            place = self._reserve(article)
+            try:
+                if not reduces:
+                    yield Accepted()
+                tokens = await self._prompt(article, place)
+                sampling = Sampling(place.plan.output, self.request.temperature, self.request.seed)
+                written: list[str] = []
+                async with aclosing(self.engine.generate(place.ticket, tokens, sampling)) as stream:
+                    async for piece in stream:
+                        if isinstance(piece, str):
+                            written.append(piece)
+                            yield piece
+                        else:
+                            answer = self._answer("".join(written), article, place, piece)
+                            self.keep(answer)
+                            yield answer
+            finally:
+                self.engine.release(place.ticket)
+
+    @contextmanager
+    def _told(self) -> Iterator[None]:
         try:
-            async for piece in pieces:
-                yield piece
+            yield
         except DeadlineExpired:
-            raise Unavailable("the time was over before the first word", engine.retry_after()) from None
+            raise Unavailable("the time was over before the first word", self.engine.retry_after()) from None
         except DecodeFailed as error:
             raise FactoryError(f"the model failed on this article: {error}") from None
 
+    async def _read(self) -> _Article:
+        frame = prompt.frame_length(self.engine.tokenize, self.request.max_tokens)
+        room = self.engine.context_tokens - frame - self.request.max_tokens
+        if room < MIN_ARTICLE_TOKENS:
+            most = self.request.max_tokens + room - MIN_ARTICLE_TOKENS
+            raise InvalidInput([FieldError("max_tokens", f"may be at most {most} with this model's context")])
+        text = self.request.text.strip()
+        tokens = await self.engine.tokens_of(text)
+        room = min(room, self.settings.max_article_tokens or room)
+        self._check_room(len(tokens), room)
+        return _Article(text, tokens, room, len(tokens))
 
-async def _read(request: SummarizeRequest, engine: LlamaEngine, settings: SummarizeSettings) -> Article:
-    frame = prompt.frame_length(engine.tokenize, request.max_tokens)
-    room = engine.context_tokens - frame - request.max_tokens
-    if room < MIN_ARTICLE_TOKENS:
-        most = request.max_tokens + room - MIN_ARTICLE_TOKENS
-        raise InvalidInput([FieldError("max_tokens", f"may be at most {most} with this model's context")])
-    text = request.text.strip()
-    tokens = await engine.tokens_of(text)
-    room = min(room, settings.max_article_tokens or room)
-    if settings.overflow == "error":
-        _check_room(len(tokens), room)
-    return Article(text, tokens, room)
+    def _check_room(self, tokens: int, room: int) -> None:
+        if self.settings.overflow == "error" and tokens > room:
+            raise InvalidInput([FieldError("text", f"has {tokens} tokens; there is room or time for {room}")])
 
+    def _reserve(self, article: _Article) -> _Place:
+        """A place, and how much of the article will be read; nothing may be awaited in here."""
+        contended = self.engine.requests > 0
+        wanted = min(len(article.tokens), article.room)
+        demand = Demand(wanted, self.request.max_tokens, prompt.frame_length(self.engine.tokenize, self._told_tokens))
+        outcome = self.engine.plan(demand, self.deadline, self.request.stream)
+        if isinstance(outcome, Refusal):
+            if self.wait is not None and outcome.needed_seconds > self.wait:
+                detail = f"wait: this model needs {outcome.needed_seconds:.0f} s even for a short summary"
+                raise InvalidInput([FieldError("Prefer", detail)])
+            retry_after = outcome.retry_after_seconds
+            retry_after = self.engine.retry_after() if retry_after is None else retry_after
+            raise QueueFull("summarize: there is no time for one more request before its deadline", retry_after)
+        self._check_room(len(article.tokens), outcome.article)
+        ticket = self.engine.reserve(demand.frame, outcome, self.deadline, self.request.stream)
+        return _Place(ticket, outcome, wanted, contended)
 
-async def _condensed(
-    request: SummarizeRequest,
-    engine: LlamaEngine,
-    settings: SummarizeSettings,
-    article: Article,
-    limit: Limit,
-    begun: float,
-) -> AsyncGenerator[Piece]:
-    """The summary of as much of the article as there is room and time for."""
-    told = request.max_tokens if limit.deadline is not None else None
-    frame = prompt.frame_length(engine.tokenize, told)
-    wanted = min(len(article.tokens), article.room)
-    beside = engine.requests > 0
-    ticket, room = _reserve(Demand(wanted, request.max_tokens, frame), limit, request, engine)
-    try:
-        if settings.overflow == "error":
-            _check_room(len(article.tokens), room)
-        yield Accepted()
-        condensed = room < len(article.tokens)
-        output = ticket.output_tokens
-        read = article.tokens
-        if condensed:
-            shortened = partial(_shortened, article, room, engine, settings.lead_share)
-            read = await engine.run(shortened, len(article.text))
-        tokens = prompt.build(read, engine.tokenize, output if told is not None else None)
-        sampling = Sampling(output, request.temperature, request.seed)
-        written: list[str] = []
-        async with aclosing(engine.generate(ticket, tokens, sampling)) as stream:
-            async for piece in stream:
-                if isinstance(piece, str):
-                    written.append(piece)
-                    yield piece
-                else:
-                    limited = room < wanted or output < request.max_tokens
-                    passing = piece.finish_reason == "deadline" or (beside and limited)
-                    if piece.finish_reason == "length" and output < request.max_tokens:
-                        # It was time that allowed no more.
-                        piece = replace(piece, finish_reason="deadline")
-                    response = _response("".join(written), engine, begun, article, condensed, piece)
-                    yield Answer(response, _phases(piece), passing)
-    finally:
-        engine.release(ticket)
+    @property
+    def _told_tokens(self) -> int | None:
+        """The length that the model is told to keep to; without a deadline it is told none."""
+        return self.request.max_tokens if self.deadline is not None else None
 
+    async def _prompt(self, article: _Article, place: _Place) -> list[int]:
+        tokens = article.tokens
+        if place.plan.article < len(tokens):
+            shortened = partial(self._shortened, article.text, place.plan.article)
+            tokens = await self.engine.run(shortened, len(article.text))
+        told = place.plan.output if self._told_tokens is not None else None
+        return prompt.build(tokens, self.engine.tokenize, told)
 
-def _reserve(
-    demand: Demand,
-    limit: Limit,
-    request: SummarizeRequest,
-    engine: LlamaEngine,
-) -> tuple[Ticket, int]:
-    """A place, and the tokens of the article that will be read; nothing may be awaited in here."""
-    outcome = engine.plan(demand, limit.deadline, request.stream)
-    if isinstance(outcome, Refusal):
-        if limit.wait is not None and outcome.needed > limit.wait:
-            detail = f"wait: this model needs {outcome.needed:.0f} s even for a short summary"
-            raise InvalidInput([FieldError("Prefer", detail)])
-        retry_after = engine.retry_after() if outcome.retry_after is None else outcome.retry_after
-        raise QueueFull("summarize: there is no time for one more request before its deadline", retry_after)
-    prompt_tokens = demand.frame + outcome.article
-    ticket = engine.reserve(prompt_tokens, outcome.output, limit.deadline, request.stream, outcome.place)
-    return ticket, outcome.article
+    def _shortened(self, text: str, most_tokens: int) -> list[int]:
+        shortened = condense.condense(text, most_tokens, self._count, self.settings.lead_share)
+        return self.engine.tokenize(shortened, False)
 
+    def _count(self, text: str) -> int:
+        return len(self.engine.tokenize(text, False))
 
-def _check_room(tokens: int, room: int) -> None:
-    if tokens > room:
-        raise InvalidInput([FieldError("text", f"has {tokens} tokens; there is room or time for {room}")])
+    def _answer(self, text: str, article: _Article, place: _Place, completion: Completion) -> Answer:
+        plan = place.plan
+        limited = plan.article < place.wanted or plan.output < self.request.max_tokens
+        passing = completion.finish_reason == "deadline" or (place.contended and limited)
+        if completion.finish_reason == "length" and plan.output < self.request.max_tokens:
+            # It was time that allowed no more.
+            completion = replace(completion, finish_reason="deadline")
+        summary = text.strip()
+        if completion.finish_reason == "deadline":
+            summary = condense.last_finished(text).strip() or summary + UNFINISHED
+        response = SummarizeResponse(
+            summary=summary,
+            model=self.engine.name,
+            inference_time_ms=round((time.monotonic() - self.begun) * 1000),
+            finish_reason=completion.finish_reason,
+            usage=Usage(
+                prompt_tokens=completion.prompt_tokens,
+                cached_tokens=completion.cached_tokens,
+                completion_tokens=completion.completion_tokens,
+                cached_answer=False,
+            ),
+            condensed=plan.article < article.sent_tokens,
+            input_tokens=article.sent_tokens,
+        )
+        return Answer(response, _added(article.phases, completion), passing)
 
+    async def _reduced(self, article: _Article) -> _Article:
+        """Map-reduce: the summaries of the article's parts, made side by side, in its place."""
+        output = max(1, int(article.room * PART_SHARE))
+        room = min(article.room, self.engine.context_tokens - prompt.frame_length(self.engine.tokenize) - output)
+        text, tokens = article.text, len(article.tokens)
+        phases = dict[str, float]()
+        turns = asyncio.Semaphore(self.settings.parallel)
 
-def _shortened(article: Article, room: int, engine: LlamaEngine, lead_share: float) -> list[int]:
-    return engine.tokenize(condense.condense(article.text, room, _counter(engine), lead_share), False)
+        async def summary(part: str) -> str:
+            async with turns:
+                written, completion = await self._summary_of(part, output)
+            phases.update(_added(phases, completion))
+            return written
 
+        while tokens > article.room:
+            parts = await self.engine.run(partial(condense.windows, text, room, self._count), len(text))
+            try:
+                async with asyncio.TaskGroup() as group:
+                    tasks = [group.create_task(summary(part)) for part in parts]
+            except ExceptionGroup as failures:
+                raise failures.exceptions[0] from None
+            text, before = "\n\n".join(task.result() for task in tasks), tokens
+            tokens = len(await self.engine.tokens_of(text))
+            if tokens >= before:
+                # The model writes more than it reads; what is too much is condensed.
+                break
+        return replace(article, text=text, tokens=await self.engine.tokens_of(text), phases=phases)
 
-def _counter(engine: LlamaEngine) -> "condense.Count":
-    return lambda part: len(engine.tokenize(part, False))
-
-
-async def _map_reduce(
-    request: SummarizeRequest, engine: LlamaEngine, settings: SummarizeSettings, article: Article, begun: float
-) -> AsyncGenerator[Piece]:
-    """Summaries of the article's parts, made side by side, and then the summary of these."""
-    yield Accepted()
-    output = max(1, int(article.room * PART_SHARE))
-    room = min(article.room, engine.context_tokens - prompt.frame_length(engine.tokenize) - output)
-    text, tokens = article.text, len(article.tokens)
-    phases = dict[str, float]()
-    turns = asyncio.Semaphore(settings.parallel)
-
-    async def summary(part: str) -> str:
-        async with turns:
-            return await _part(part, output, request, engine, phases)
-
-    while tokens > article.room:
-        parts = await engine.run(partial(condense.windows, text, room, _counter(engine)), len(text))
+    async def _summary_of(self, part: str, output_tokens: int) -> tuple[str, Completion]:
+        tokens = prompt.build(await self.engine.tokens_of(part), self.engine.tokenize)
+        ticket = self.engine.reserve(len(tokens), Plan(0, output_tokens), None, False)
+        sampling = Sampling(output_tokens, self.request.temperature, self.request.seed)
         try:
-            async with asyncio.TaskGroup() as group:
-                tasks = [group.create_task(summary(part)) for part in parts]
-        except ExceptionGroup as failures:
-            raise failures.exceptions[0] from None
-        text, before = "\n\n".join(task.result() for task in tasks), tokens
-        tokens = len(await engine.tokens_of(text))
-        if tokens >= before:
-            # The model writes more than it reads; what is too much is condensed.
-            break
-    reduced = Article(text, engine.tokenize(text, False), article.room)
-    async with aclosing(_condensed(request, engine, settings, reduced, Limit(), begun)) as pieces:
-        async for piece in pieces:
-            if isinstance(piece, Answer):
-                fields = {"condensed": True, "input_tokens": len(article.tokens)}
-                _add(phases, piece.phases)
-                yield Answer(piece.response.model_copy(update=fields), phases, piece.passing)
-            elif isinstance(piece, str):
-                yield piece
+            async with aclosing(self.engine.generate(ticket, tokens, sampling)) as stream:
+                *written, completion = [piece async for piece in stream]
+        finally:
+            self.engine.release(ticket)
+        assert isinstance(completion, Completion)
+        text = "".join(map(str, written))
+        return condense.last_finished(text) or text.strip(), completion
 
 
-async def _part(
-    text: str, output: int, request: SummarizeRequest, engine: LlamaEngine, phases: dict[str, float]
-) -> str:
-    tokens = prompt.build(await engine.tokens_of(text), engine.tokenize)
-    sampling = Sampling(output, request.temperature, request.seed)
-    ticket = engine.reserve(len(tokens), output, None, False)
-    written = ""
-    try:
-        async with aclosing(engine.generate(ticket, tokens, sampling)) as stream:
-            async for piece in stream:
-                if isinstance(piece, str):
-                    written += piece
-                else:
-                    _add(phases, _phases(piece))
-    finally:
-        engine.release(ticket)
-    return condense.last_finished(written) or written.strip()
-
-
-def _add(phases: dict[str, float], more: dict[str, float]) -> None:
-    for name, milliseconds in more.items():
-        phases[name] = phases.get(name, 0.0) + milliseconds
-
-
-def _phases(completion: Completion) -> dict[str, float]:
-    return {"queue": completion.queue_ms, "prefill": completion.prefill_ms, "decode": completion.decode_ms}
-
-
-def _response(
-    text: str, engine: LlamaEngine, begun: float, article: Article, condensed: bool, completion: Completion
-) -> SummarizeResponse:
-    summary = text.strip()
-    if completion.finish_reason == "deadline":
-        summary = condense.last_finished(text).strip() or summary + UNFINISHED
-    return SummarizeResponse(
-        summary=summary,
-        model=engine.name,
-        inference_time_ms=round((time.monotonic() - begun) * 1000),
-        finish_reason=completion.finish_reason,
-        usage=Usage(
-            prompt_tokens=completion.prompt_tokens,
-            cached_tokens=completion.cached_tokens,
-            completion_tokens=completion.completion_tokens,
-            cached_answer=False,
-        ),
-        condensed=condensed,
-        input_tokens=len(article.tokens),
-    )
+def _added(phases: dict[str, float], completion: Completion) -> dict[str, float]:
+    """`phases` with the milliseconds of one more generation."""
+    more = {"queue": completion.queue_ms, "prefill": completion.prefill_ms, "decode": completion.decode_ms}
+    return {name: phases.get(name, 0.0) + milliseconds for name, milliseconds in more.items()}

@@ -19,6 +19,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from common import host
 from common.child import end_with_parent
 from common.errors import ModelLoadFailed
 from common.settings import ROOT, SummarizeSettings, cpu_threads, get_settings
@@ -51,20 +52,21 @@ GRACE_SECONDS = 2.0
 
 @dataclass(frozen=True)
 class Measurement:
-    """`prefill` and `decode` are seconds a token; `leads` says that nothing before it was better."""
+    """`rows` is how many tokens of a prompt were measured; `leads` says that nothing before it was better."""
 
     options: Options
     rows: int
-    prefill: float
-    decode: float
+    prefill_seconds_per_token: float
+    decode_seconds_per_token: float
     leads: bool = False
 
     @property
     def request_seconds(self) -> float:
-        return PROMPT_TOKENS * self.prefill + ANSWER_TOKENS * self.decode
+        return PROMPT_TOKENS * self.prefill_seconds_per_token + ANSWER_TOKENS * self.decode_seconds_per_token
 
     def __str__(self) -> str:
-        speeds = f"prefill {1 / self.prefill:6.1f} tokens/s, decode {1 / self.decode:5.1f} tokens/s"
+        prefill, decode = 1 / self.prefill_seconds_per_token, 1 / self.decode_seconds_per_token
+        speeds = f"prefill {prefill:6.1f} tokens/s, decode {decode:5.1f} tokens/s"
         return f"{_text(self.options)}: {self.rows:3} rows, {speeds}, {self.request_seconds:5.1f} s a request"
 
 
@@ -218,7 +220,7 @@ class _Bench:
             if "micro_batch" not in fixed:
                 best = self._attempt(replace(best, micro_batch=SMALL_MICRO_BATCH))
         size = self._path.stat().st_size
-        if "repack" not in fixed and _available_memory() >= REPACK_MEMORY * size:
+        if "repack" not in fixed and host.available_memory_bytes() >= REPACK_MEMORY * size:
             self._attempt(replace(best, repack=True), size / REPACK_BYTES_PER_SECOND)
 
     def _fewer_threads(self, best: Options) -> Options:
@@ -234,7 +236,7 @@ class _Bench:
     def _lengthen(self) -> bool:
         """Go on with a longer prompt if there is time for a few; the leader is then to be measured anew."""
         assert self._leader
-        if not self._time_for(3 * (self._cost + LONG_ROWS * self._leader.prefill)):
+        if not self._time_for(3 * (self._cost + LONG_ROWS * self._leader.prefill_seconds_per_token)):
             return False
         self._rows, self._leader = LONG_ROWS, None
         return True
@@ -291,17 +293,6 @@ def pass_seconds(model: LlamaContext, position: int, rows: int) -> float:
     begun = time.monotonic()
     model.decode(batch)
     return time.monotonic() - begun
-
-
-def _available_memory() -> int:
-    """Bytes that are free or can be freed, within the container's limit."""
-    lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
-    amounts = [1024 * int(line.split()[1]) for line in lines if line.startswith("MemAvailable:")]
-    for name in ("memory.max", "memory/memory.limit_in_bytes"):
-        # No such file, or "max".
-        with contextlib.suppress(OSError, ValueError):
-            amounts.append(int(Path("/sys/fs/cgroup", name).read_text(encoding="ascii")))
-    return min(amounts, default=0)
 
 
 def _child(path: Path, seconds: float, overrides: Mapping[str, Any]) -> None:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from common import downloads
 from common.downloads import DownloadFailed, fetch
-from common.remotes import HubFile, RemoteFile, UrlFile
+from common.remote_files import HubFile, RemoteFile, UrlFile
 from tests.doubles.hub_server import COMPLEMENT, HubFault, HubServer
 
 REPO = "owner/name"

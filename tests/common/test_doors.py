@@ -9,7 +9,7 @@ from typing import Any
 import httpx
 import pytest
 
-from common.bodies import MOST_STRINGS
+from common.http.bodies import MOST_STRINGS
 from tests.conftest import Runner, problem, run_service, wait_until
 
 JSON = {"Content-Type": "application/json"}

@@ -22,7 +22,7 @@ from huggingface_hub import constants
 from common import downloads, progress
 from common.downloads import DownloadFailed, fetch
 from common.lazy import ModelStatus
-from common.remotes import HubFile, Version
+from common.remote_files import HubFile, Version
 from tests.common.download_matrix import BOUND_SECONDS, LARGE, REPO, SMALL, Row, download, rows, serve
 from tests.conftest import ROOT, wait_until
 from tests.doubles.hub_server import HubFault, HubServer, commit_of
@@ -161,7 +161,7 @@ def environment(hub: HubServer, folder: Path, **variables: str) -> dict[str, str
 
 
 def prefetch(env: dict[str, str]) -> subprocess.Popen[str]:
-    command = [sys.executable, "-m", "common.downloads"]
+    command = [sys.executable, "-m", "runner.downloads"]
     pipe = subprocess.PIPE
     return subprocess.Popen(command, cwd=ROOT, env=env, stdout=pipe, stderr=pipe, text=True)
 

@@ -1,6 +1,6 @@
 import pytest
 
-from common.headers import elements, qualities, unquoted
+from common.http.headers import elements, qualities, unquoted
 
 
 @pytest.mark.parametrize(

@@ -10,18 +10,20 @@ from fastapi import FastAPI
 
 from common import lazy
 from common.lazy import LazyModel
-from common.models import CONFIG, EMBEDDED_GLINER, EMBEDDED_LLAMA, GLINERS, LLAMAS, TOKENIZER
 from functions.extract import engine as extract_engine
+from functions.extract import model as gliners
 from functions.extract.handler import app as extract_app
+from functions.extract.model import CONFIG, HUB_FILE, TOKENIZER
 from functions.health.handler import app as health_app
 from functions.summarize import engine as summarize_engine
+from functions.summarize import model as llamas
 from functions.summarize.handler import app as summarize_app
 from tests.conftest import SettingsEnv, problem, wait_until
 from tests.doubles.hub_server import HubFault, HubServer
 
 pytestmark = pytest.mark.usefixtures("fresh_models")
 
-LLAMA, GLINER = LLAMAS["llama-3.2-1b"], GLINERS["gliner-small-v2.1"]
+LLAMA, GLINER = llamas.PRESETS["llama-3.2-1b"], gliners.PRESETS["gliner-small-v2.1"]
 LLAMA_FILE = LLAMA.file.format("Q4_K_M")
 ARTICLE = {"text": "The town of Lindholm opened a bridge on Monday. It took four years to build. Many came."}
 
@@ -37,9 +39,9 @@ def call(app: FastAPI, method: str, path: str, body: object = None) -> httpx.Res
 @pytest.fixture
 def presets(hub: HubServer, settings_env: SettingsEnv, tmp_path: Path) -> HubServer:
     """The embedded models under the names of presets, which the settings ask for."""
-    hub.add(LLAMA.repo, LLAMA_FILE, EMBEDDED_LLAMA)
-    for name, file in ((GLINER.file, "model.onnx"), (CONFIG, CONFIG), (TOKENIZER, TOKENIZER)):
-        hub.add(GLINER.repo, name, EMBEDDED_GLINER / file)
+    hub.add(LLAMA.repo, LLAMA_FILE, llamas.EMBEDDED_FILE)
+    for name, file in ((HUB_FILE, "model.onnx"), (CONFIG, CONFIG), (TOKENIZER, TOKENIZER)):
+        hub.add(GLINER.repo, name, gliners.EMBEDDED_FOLDER / file)
     settings_env(
         MODELS_FOLDER=tmp_path / "models",
         MODEL_WAIT_SECONDS=0.05,
@@ -93,7 +95,7 @@ def test_entities_of_a_preset_that_downloads(presets: HubServer) -> None:
     finish(extract_engine.model)
     answer = call(extract_app, "POST", "/extract", ARTICLE)
     assert (answer.status_code, answer.json()["model"]) == (200, "GLiNER-small-v2.1")
-    assert all(presets.downloads(name, GLINER.repo) == 1 for name in (GLINER.file, CONFIG, TOKENIZER))
+    assert all(presets.downloads(name, GLINER.repo) == 1 for name in (HUB_FILE, CONFIG, TOKENIZER))
 
 
 def test_a_model_that_comes_damaged_is_never_loaded(

@@ -15,7 +15,7 @@ import pytest
 from common import downloads
 from common.downloads import DownloadFailed, fetch
 from common.lazy import ModelStatus
-from common.remotes import HubFile, UrlFile
+from common.remote_files import HubFile, UrlFile
 
 CONTENT = bytes(range(256)) * 20
 OTHER = CONTENT[::-1]

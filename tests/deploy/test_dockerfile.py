@@ -7,9 +7,10 @@ from collections.abc import Iterator
 import pytest
 from samtranslator.yaml_helper import yaml_parse
 
-from common import models
-from common.remotes import HubFile
+from common.remote_files import HubFile
 from common.settings import PREFIX, ExtractSettings, SummarizeSettings, load_settings
+from functions.extract import model as gliner
+from functions.summarize import model as llama
 from tests.conftest import ROOT
 
 DOCKERFILE = (ROOT / "Dockerfile").read_text(encoding="utf-8")
@@ -133,7 +134,7 @@ def test_it_listens_where_a_space_looks_and_its_settings_are_known(monkeypatch: 
 def test_a_space_preloads_what_its_profile_wants() -> None:
     front_matter = yaml_parse((ROOT / "README.md").read_text(encoding="utf-8").split("---")[1])
     summarize, extract = SummarizeSettings(), ExtractSettings()
-    files = [models.llama(summarize).file, *models.gliner(extract).files]
+    files = [llama.resolve(summarize).file, *gliner.resolve(extract).files]
     wanted = {(file.repo, file.file) for file in files if isinstance(file, HubFile)}
     lines = [line.split() for line in front_matter["preload_from_hub"]]
     assert {(repo, file) for repo, names in lines for file in names.split(",")} == wanted

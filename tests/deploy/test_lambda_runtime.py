@@ -11,8 +11,8 @@ import pytest
 from mutagen.mp3 import MP3
 from samtranslator.yaml_helper import yaml_parse
 
-from common.models import EMBEDDED_LLAMA, LLAMAS
 from common.settings import PROFILES
+from functions.summarize.model import EMBEDDED_FILE, PRESETS
 from tests.conftest import ROOT, lambda_event, wait_until
 from tests.doubles.edge_server import SECONDS_PER_CHARACTER, SpeechCloud
 from tests.doubles.hub_server import HubServer
@@ -144,12 +144,12 @@ def test_the_second_invocation_finds_the_model_loaded(name: str, speech_cloud: S
 
 def test_the_first_call_downloads_the_preset_and_nothing_else_is_written(tmp_path: Path) -> None:
     wanted = yaml_parse(TEMPLATE)["Parameters"]["Preset"]["Default"]
-    preset = LLAMAS[wanted]
+    preset = PRESETS[wanted]
     file, name = (template.format("Q4_K_M") for template in (preset.file, preset.name))
     variables = {"FACTORY_PROFILE": "lambda", "FACTORY_SUMMARIZE__MODEL": wanted}
     variables |= {"FACTORY_MODELS_FOLDER": str(tmp_path / "models")}
     with (
-        HubServer({preset.repo: {file: EMBEDDED_LLAMA}}) as hub,
+        HubServer({preset.repo: {file: EMBEDDED_FILE}}) as hub,
         LambdaRuntime() as runtime,
         start(COMMANDS["summarize"], runtime, tmp_path, **variables | {"HF_ENDPOINT": hub.url}) as function,
     ):

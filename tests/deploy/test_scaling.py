@@ -5,7 +5,7 @@ import re
 import pytest
 
 from benchmarks.scaling import DOCUMENT, MB_PER_CPU, MODELS, TABLES, USD_PER_GB_SECOND, Model, filled, places
-from common.models import LLAMAS
+from functions.summarize.model import PRESETS
 
 TEXT = DOCUMENT.read_text(encoding="utf-8")
 
@@ -22,7 +22,7 @@ def test_a_figure_that_was_changed_by_hand_would_be_found() -> None:
 
 
 def test_every_preset_has_its_rows_and_what_was_not_measured_is_marked() -> None:
-    assert {model.preset for model in MODELS} == set(LLAMAS)
+    assert {model.preset for model in MODELS} == set(PRESETS)
     rows = [line for line in TABLES["lambda"]().splitlines() if "llama-3.2-3b" in line and "does not fit" not in line]
     assert rows
     assert all(re.search(r"\| ~\d+\.\d† \|", row) for row in rows)

@@ -13,7 +13,7 @@ from samtranslator.parser.parser import Parser
 from samtranslator.translator.translator import Translator
 from samtranslator.yaml_helper import yaml_parse
 
-from common.app import LambdaHandler
+from common.aws_lambda import LambdaHandler
 from common.settings import load_settings
 from tests.conftest import ROOT
 

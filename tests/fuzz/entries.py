@@ -9,8 +9,9 @@ from fastapi import Request
 from pydantic import BaseModel, ValidationError
 from starlette.types import Scope
 
-from common import app, bodies, callers, headers, patience, sentences, text
+from common import callers, sentences, text
 from common.errors import FactoryError
+from common.http import app, bodies, deadlines, headers, middleware
 from functions.audio import captions, response, splitter
 from functions.audio.catalogue import catalogue, closest
 from functions.audio.pieces import Word
@@ -42,11 +43,11 @@ def _headers() -> Iterator[Entry]:
     yield entry("headers.elements", lambda value: list(headers.elements([value])))
     yield entry("headers.qualities", lambda value: headers.qualities([value]))
     yield entry("headers.unquoted", headers.unquoted)
-    yield entry("Prefer", lambda value: patience.preferred_wait(_request("prefer", value)))
-    yield entry("Prefer: wait=..", lambda value: patience.preferred_wait(_request("prefer", f"wait={value}")))
+    yield entry("Prefer", lambda value: deadlines.preferred_wait(_request("prefer", value)))
+    yield entry("Prefer: wait=..", lambda value: deadlines.preferred_wait(_request("prefer", f"wait={value}")))
     yield entry("Accept", lambda value: response.wanted_format(_request("accept", value)))
     yield entry("If-None-Match", lambda value: response.is_known(_request("if-none-match", value), "0", "audio/mpeg"))
-    yield entry("X-Request-ID", app.SANE_REQUEST_ID.fullmatch)
+    yield entry("X-Request-ID", middleware.SANE_REQUEST_ID.fullmatch)
     yield entry("an address", lambda value: callers.caller_of({"type": "http", "client": (value, 1)}))
 
 

@@ -10,7 +10,8 @@ import uvicorn
 from mutagen.mp3 import MP3
 
 from functions.audio.catalogue import catalogue
-from functions.audio.handler import app, breaker, studio
+from functions.audio.handler import app
+from functions.audio.service import breaker, studio
 from tests.conftest import WAIT_SECONDS, wait_until
 from tests.doubles.edge_server import SpeechCloud
 

@@ -6,7 +6,8 @@ import time
 import httpx
 import pytest
 
-from functions.audio.handler import breaker, catalogue
+from functions.audio.catalogue import catalogue
+from functions.audio.service import breaker
 from tests.conftest import WAIT_SECONDS, problem, wait_until
 from tests.doubles.edge_server import Fault, SpeechCloud, seconds_of, voice_entry
 from tests.functions.audio.conftest import SetAudio, mp3, seconds

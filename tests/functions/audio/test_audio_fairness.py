@@ -11,7 +11,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from functions.audio.handler import breaker
+from functions.audio.service import breaker
 from tests.conftest import problem, run_service, wait_until
 from tests.doubles.edge_server import Fault, SpeechCloud
 from tests.functions.audio.conftest import SetAudio

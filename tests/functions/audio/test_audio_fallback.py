@@ -8,8 +8,8 @@ import pytest
 
 from functions.audio.catalogue import catalogue
 from functions.audio.espeak import EspeakSpeech, Manner, manner, speakers
-from functions.audio.handler import studio
 from functions.audio.schemas import AudioRequest
+from functions.audio.service import studio
 from tests.conftest import problem
 from tests.doubles.edge_server import Fault, SpeechCloud
 from tests.functions.audio.conftest import SetAudio, mp3

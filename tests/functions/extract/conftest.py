@@ -6,8 +6,8 @@ import pytest
 from functions.extract import engine, service
 from functions.extract.candidates import Candidates
 from functions.extract.decoding import Span
-from functions.extract.engine import GlinerEngine
-from functions.extract.reader import Piece
+from functions.extract.gliner import GlinerEngine
+from functions.extract.reader import EncodedWindow
 from functions.extract.schemas import Options, TextResult
 
 
@@ -19,15 +19,11 @@ def gliner() -> GlinerEngine:
 
 def extract(gliner: GlinerEngine, text: str, **fields: object) -> TextResult:
     """One text through the service, window by window."""
-
-    async def find(piece: Piece) -> Candidates:
-        return gliner.spans([piece])[0]
-
-    found = asyncio.run(service.extract(text, Options.model_validate(fields), gliner, find))
-    return TextResult.model_validate_json(b"{" + found.members(cached=False, inference_time_ms=1) + b"}")
+    found = asyncio.run(service.extract(text, Options.model_validate(fields), gliner))
+    return TextResult.model_validate_json(b"{" + found.members() + b"}")
 
 
-def windows(gliner: GlinerEngine, text: str, labels: Sequence[str], threshold: float) -> list[Piece]:
+def windows(gliner: GlinerEngine, text: str, labels: Sequence[str], threshold: float) -> list[EncodedWindow]:
     """All windows of a text."""
     reader = gliner.read(text, gliner.prompt(labels), labels, threshold)
     return list(iter(reader.take, None))

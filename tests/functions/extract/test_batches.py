@@ -14,9 +14,9 @@ from common.callers import begin_flow
 from functions.extract.batches import Batches, companions
 from functions.extract.candidates import Candidates
 from functions.extract.decoding import Span
-from functions.extract.engine import GlinerEngine
 from functions.extract.feeds import Text
-from functions.extract.reader import Piece
+from functions.extract.gliner import GlinerEngine
+from functions.extract.reader import EncodedWindow
 from functions.extract.windows import Window
 from tests.functions.extract.conftest import spans_of, windows
 from tests.functions.extract.golden_cases import CASES
@@ -52,7 +52,7 @@ class Model:
         self.go = threading.Semaphore(0)
         self.fails: set[str] = set()
 
-    def spans(self, pieces: Sequence[Piece]) -> list[Candidates]:
+    def spans(self, pieces: Sequence[EncodedWindow]) -> list[Candidates]:
         self.batches.append([piece.words[0] for piece in pieces])
         assert self.go.acquire(timeout=BOUND_SECONDS)
         if self.fails & set(self.batches[-1]):
@@ -60,8 +60,8 @@ class Model:
         return [Candidates.of([ord(piece.words[0][0])], [0], [0], [1.0]) for piece in pieces]
 
 
-def piece(name: str, tokens: int) -> Piece:
-    return Piece(Window(0, 1, 0, 1), [name], Text([0] * tokens, [0] * tokens, 1), ["label"], 0.5)
+def piece(name: str, tokens: int) -> EncodedWindow:
+    return EncodedWindow(Window(0, 1, 0, 1), [name], Text([0] * tokens, [0] * tokens, 1), ["label"], 0.5)
 
 
 class Play:

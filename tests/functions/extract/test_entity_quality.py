@@ -8,7 +8,7 @@ from collections import Counter
 from pathlib import Path
 
 from functions.extract import engine
-from functions.extract.engine import GlinerEngine
+from functions.extract.gliner import GlinerEngine
 from tests.conftest import SettingsEnv
 from tests.functions.extract.conftest import extract
 

@@ -10,7 +10,7 @@ import pytest
 
 from common.errors import ModelLoadFailed
 from functions.extract import engine
-from functions.extract.engine import GlinerEngine
+from functions.extract.gliner import GlinerEngine
 from tests.conftest import Runner, SettingsEnv, problem
 from tests.functions.extract.conftest import extract
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from functions.extract.decoding import decode
-from functions.extract.engine import GlinerEngine
+from functions.extract.gliner import GlinerEngine
 from functions.extract.windows import Splitter
 from tests.functions.extract.conftest import spans_of, windows
 from tests.functions.extract.golden_cases import CASES, Case

@@ -3,15 +3,14 @@
 import asyncio
 import json
 from concurrent.futures import ThreadPoolExecutor
-from math import inf
 from typing import Any
 
 import httpx
 import pytest
 
-from functions.extract import handler
-from functions.extract.engine import GlinerEngine
-from functions.extract.schemas import MAX_TEXTS, Options
+from functions.extract import service
+from functions.extract.gliner import GlinerEngine
+from functions.extract.schemas import MAX_TEXTS, ExtractRequest
 from tests.conftest import Runner, problem
 from tests.functions.extract.test_extract import APPLE, post
 
@@ -70,6 +69,16 @@ def test_a_call_that_comes_again_is_answered_from_memory(runner: Runner) -> None
     assert post(runner, texts=[text]).json()["results"][0]["cached_answer"]
 
 
+class Loaded:
+    """Stands for the lazy model: this engine is there already."""
+
+    def __init__(self, engine: GlinerEngine) -> None:
+        self._engine = engine
+
+    async def ready(self, _: float) -> GlinerEngine:
+        return self._engine
+
+
 def test_equal_texts_at_the_same_time_share_a_run(gliner: GlinerEngine, monkeypatch: pytest.MonkeyPatch) -> None:
     runs: list[int] = []
     spans = gliner.spans
@@ -79,11 +88,12 @@ def test_equal_texts_at_the_same_time_share_a_run(gliner: GlinerEngine, monkeypa
         return spans(pieces)
 
     monkeypatch.setattr(gliner, "spans", counted)
+    monkeypatch.setattr(service, "model", Loaded(gliner))
 
     async def play() -> list[Any]:
         text = "Ten equal calls of Ada Lovelace in London."
-        works = [handler._Work(Options(), gliner, gliner.prompt(Options().labels), None, inf) for _ in range(10)]
-        return await asyncio.gather(*(work.answer(text, (), 0.0) for work in works))
+        request = ExtractRequest(text=text)
+        return await asyncio.gather(*(service.respond(request, None) for _ in range(10)))
 
     results = [json.loads(answer) for answer in asyncio.run(play())]
     assert runs == [1]

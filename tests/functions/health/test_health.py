@@ -1,5 +1,6 @@
 import asyncio
 import threading
+import tomllib
 from collections.abc import Callable, Iterator
 
 import httpx
@@ -9,7 +10,7 @@ from common import lazy
 from common.errors import ModelLoadFailed
 from common.lazy import LazyModel, ModelStatus, Report
 from functions.health.handler import app
-from tests.conftest import Runner
+from tests.conftest import ROOT, Runner
 
 Load = Callable[[Report], object]
 
@@ -95,3 +96,10 @@ def test_a_failed_model_is_shown_with_its_reason_while_health_stays_200(
     assert (response.status_code, response.json()["status"]) == (200, "degraded")
     assert response.json()["models"]["llama"]["detail"] == "there is no file x.gguf"
     assert call("GET", "/health/ready").status_code == 503
+
+
+def test_the_version_is_the_projects_own_and_the_same_everywhere(runner: Runner) -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["version"]
+    assert httpx.get(f"{runner.url}/health").json()["version"] == project
+    assert httpx.get(f"{runner.url}/openapi.json").json()["info"]["version"] == project
+    assert f"## [{project}]" in (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")

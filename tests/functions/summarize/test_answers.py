@@ -1,5 +1,5 @@
 import asyncio
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from typing import Any
@@ -7,9 +7,8 @@ from typing import Any
 import pytest
 
 from common.errors import QueueFull
-from functions.summarize.answers import ENTRY_BYTES, Answers
 from functions.summarize.schemas import SummarizeRequest, SummarizeResponse, Usage
-from functions.summarize.service import Accepted, Answer, Piece
+from functions.summarize.service import ENTRY_BYTES, Accepted, Answer, Answers, Keep, Output, new_answers, shared
 
 PLENTY = 1_000_000
 BOUND_SECONDS = 10.0
@@ -45,7 +44,7 @@ class Model:
     finished: int = 0
     go: asyncio.Event = field(default_factory=asyncio.Event)
 
-    async def produce(self) -> AsyncGenerator[Piece]:
+    async def produce(self, keep: Keep) -> AsyncGenerator[Output]:
         self.started += 1
         summary = self.summary.format(self.started)
         try:
@@ -55,7 +54,9 @@ class Model:
                 yield word
             if self.error is not None:
                 raise self.error
-            yield answer(summary, passing=self.passing)
+            made = answer(summary, passing=self.passing)
+            keep(made)
+            yield made
             self.finished += 1
         finally:
             self.closed += 1
@@ -66,19 +67,25 @@ def going(model: Model) -> Model:
     return model
 
 
-async def hear(answers: Answers, asked: SummarizeRequest, model: Model, *, wait: float | None = None) -> list[Piece]:
-    async with asyncio.timeout(BOUND_SECONDS), aclosing(answers.get(asked, wait, model.produce)) as pieces:
+def ask(
+    answers: Answers, asked: SummarizeRequest, wait: float | None, produce: Callable[[Keep], AsyncGenerator[Output]]
+) -> AsyncGenerator[Output]:
+    return shared(answers, asked, "fake", wait, produce)
+
+
+async def hear(answers: Answers, asked: SummarizeRequest, model: Model, *, wait: float | None = None) -> list[Output]:
+    async with asyncio.timeout(BOUND_SECONDS), aclosing(ask(answers, asked, wait, model.produce)) as pieces:
         return [piece async for piece in pieces]
 
 
-def response(pieces: list[Piece]) -> SummarizeResponse:
+def response(pieces: list[Output]) -> SummarizeResponse:
     assert isinstance(pieces[-1], Answer)
     return pieces[-1].response
 
 
 async def is_kept(asked: SummarizeRequest, model: Model, max_bytes: int = PLENTY) -> bool:
     """Whether the second of two equal requests, one after the other, is answered without a run."""
-    answers = Answers(lambda: max_bytes)
+    answers = new_answers(lambda: max_bytes)
     first = response(await hear(answers, asked, model))
     again = response(await hear(answers, asked, model))
     assert not first.usage.cached_answer
@@ -86,7 +93,7 @@ async def is_kept(asked: SummarizeRequest, model: Model, max_bytes: int = PLENTY
     return again.usage.cached_answer
 
 
-async def until_listening(listeners: list[asyncio.Task[list[Piece]]]) -> None:
+async def until_listening(listeners: list[asyncio.Task[list[Output]]]) -> None:
     """Every task has run as far as it gets without the model."""
     for _ in range(10 * len(listeners)):
         await asyncio.sleep(0)
@@ -95,11 +102,11 @@ async def until_listening(listeners: list[asyncio.Task[list[Piece]]]) -> None:
 @pytest.mark.parametrize("temperature", [0, 0.7])
 def test_equal_requests_at_the_same_time_run_once_and_all_hear_it_from_the_start(temperature: float) -> None:
     async def scenario() -> None:
-        answers, model = Answers(), Model()
+        answers, model = new_answers(), Model()
         asked = request(temperature=temperature)
         early = [asyncio.create_task(hear(answers, asked, model)) for _ in range(4)]
         await until_listening(early)
-        late = answers.get(asked, None, model.produce)
+        late = ask(answers, asked, None, model.produce)
         assert await anext(late) == Accepted()
         model.go.set()
         heard = [*await asyncio.gather(*early), [Accepted(), *[piece async for piece in late]]]
@@ -112,11 +119,13 @@ def test_equal_requests_at_the_same_time_run_once_and_all_hear_it_from_the_start
 
 def test_one_who_comes_in_the_middle_hears_the_beginning_too() -> None:
     async def scenario() -> None:
-        answers, model = Answers(), going(Model())
-        first = answers.get(request(), None, model.produce)
+        answers, model = new_answers(), going(Model())
+        # Nothing of it is kept.
+        asked = request(temperature=0.7)
+        first = ask(answers, asked, None, model.produce)
         for _ in range(3):
             await anext(first)
-        assert (await hear(answers, request(), model))[:3] == [Accepted(), "run", " "]
+        assert (await hear(answers, asked, model))[:3] == [Accepted(), "run", " "]
         assert [piece async for piece in first] == ["1", answer("run 1")]
         assert model.started == 1
 
@@ -138,7 +147,7 @@ def test_one_who_comes_in_the_middle_hears_the_beginning_too() -> None:
 )
 def test_requests_that_differ_run_apart(other: SummarizeRequest, wait: float | None) -> None:
     async def scenario() -> None:
-        answers, model = Answers(), Model()
+        answers, model = new_answers(), Model()
         listeners = [
             asyncio.create_task(hear(answers, request(), model, wait=5.0)),
             asyncio.create_task(hear(answers, other, model, wait=wait)),
@@ -153,7 +162,7 @@ def test_requests_that_differ_run_apart(other: SummarizeRequest, wait: float | N
 
 def test_fields_of_one_request_cannot_be_taken_for_the_text_of_another() -> None:
     async def scenario() -> None:
-        answers, model = Answers(), going(Model())
+        answers, model = new_answers(), going(Model())
         fields = request().model_dump(exclude={"stream", "text"}) | {"wait": None}
         await hear(answers, request("x"), model)
         await hear(answers, request(f"{fields} x"), model)
@@ -164,7 +173,7 @@ def test_fields_of_one_request_cannot_be_taken_for_the_text_of_another() -> None
 
 def test_white_space_around_an_article_makes_no_other_request_of_it() -> None:
     async def scenario() -> None:
-        answers, model = Answers(), going(Model())
+        answers, model = new_answers(), going(Model())
         await hear(answers, request("An article."), model)
         await hear(answers, request("\n An article.\t"), model)
         assert model.started == 1
@@ -174,7 +183,7 @@ def test_white_space_around_an_article_makes_no_other_request_of_it() -> None:
 
 def test_a_kept_answer_serves_streams_and_whole_answers_alike() -> None:
     async def scenario() -> None:
-        answers, model = Answers(), going(Model())
+        answers, model = new_answers(), going(Model())
         await hear(answers, request(), model)
         assert response(await hear(answers, request(stream=True), model)).usage.cached_answer
         assert model.started == 1
@@ -184,7 +193,7 @@ def test_a_kept_answer_serves_streams_and_whole_answers_alike() -> None:
 
 def test_the_run_goes_on_when_one_of_its_listeners_leaves() -> None:
     async def scenario() -> None:
-        answers, model = Answers(), Model()
+        answers, model = new_answers(), Model()
         first, second = (asyncio.create_task(hear(answers, request(), model)) for _ in range(2))
         await until_listening([first, second])
         first.cancel()
@@ -200,9 +209,9 @@ def test_the_run_goes_on_when_one_of_its_listeners_leaves() -> None:
 @pytest.mark.parametrize("how", ["cancelled", "closed"])
 def test_the_run_ends_when_the_last_of_its_listeners_leaves_and_the_next_request_starts_anew(how: str) -> None:
     async def scenario() -> None:
-        answers, model = Answers(), Model()
+        answers, model = new_answers(), Model()
         tasks = [asyncio.create_task(hear(answers, request(), model)) for _ in range(2)]
-        reader = answers.get(request(), None, model.produce)
+        reader = ask(answers, request(), None, model.produce)
         await anext(reader)
         await until_listening(tasks)
         for task in tasks:
@@ -225,17 +234,17 @@ def test_the_run_ends_when_the_last_of_its_listeners_leaves_and_the_next_request
 
 def test_who_comes_while_an_abandoned_run_is_ending_gets_a_run_of_its_own() -> None:
     async def scenario() -> None:
-        answers, model = Answers(), Model()
+        answers, model = new_answers(), Model()
         ending = asyncio.Event()
 
-        async def slow_to_end() -> AsyncGenerator[Piece]:
+        async def slow_to_end(_: Keep) -> AsyncGenerator[Output]:
             try:
                 yield Accepted()
                 await asyncio.Event().wait()
             finally:
                 await ending.wait()
 
-        abandoned = answers.get(request(), None, slow_to_end)
+        abandoned = ask(answers, request(), None, slow_to_end)
         assert await anext(abandoned) == Accepted()
         leaving = asyncio.create_task(abandoned.aclose())
         await asyncio.sleep(0)
@@ -248,7 +257,7 @@ def test_who_comes_while_an_abandoned_run_is_ending_gets_a_run_of_its_own() -> N
 
 def test_an_error_reaches_every_listener_and_is_not_kept() -> None:
     async def scenario() -> None:
-        answers, model = Answers(), Model(error=QueueFull("full", 3))
+        answers, model = new_answers(), Model(error=QueueFull("full", 3))
         tasks = [asyncio.create_task(hear(answers, request(), model)) for _ in range(3)]
         await until_listening(tasks)
         model.go.set()
@@ -264,8 +273,8 @@ def test_an_error_reaches_every_listener_and_is_not_kept() -> None:
 
 def test_an_error_does_not_swallow_what_came_before_it() -> None:
     async def scenario() -> None:
-        answers, model = Answers(), going(Model(error=ValueError("broken")))
-        pieces = answers.get(request(), None, model.produce)
+        answers, model = new_answers(), going(Model(error=ValueError("broken")))
+        pieces = ask(answers, request(), None, model.produce)
         assert [await anext(pieces) for _ in range(4)] == [Accepted(), "run", " ", "1"]
         with pytest.raises(ValueError, match="broken"):
             await anext(pieces)
@@ -299,7 +308,7 @@ def test_an_answer_that_others_cut_short_is_not_kept() -> None:
 
 def test_a_kept_answer_is_the_same_but_for_its_mark_and_its_text_comes_before_it() -> None:
     async def scenario() -> None:
-        answers, model = Answers(), going(Model())
+        answers, model = new_answers(), going(Model())
         made = response(await hear(answers, request(stream=True), model))
         accepted, text, kept = await hear(answers, request(stream=True), model)
         assert accepted == Accepted()
@@ -317,7 +326,7 @@ def test_a_kept_answer_is_the_same_but_for_its_mark_and_its_text_comes_before_it
 def test_over_the_cap_the_answer_that_was_longest_unused_goes_first() -> None:
     async def scenario() -> None:
         room = 3 * (ENTRY_BYTES + 2000)
-        answers, model = Answers(lambda: room), going(Model(summary="é" * 1000))
+        answers, model = new_answers(lambda: room), going(Model(summary="é" * 1000))
 
         async def is_hit(name: str) -> bool:
             pieces = await hear(answers, request(name), model)
@@ -343,7 +352,7 @@ def test_an_answer_that_is_over_the_cap_is_not_kept(max_bytes: int) -> None:
 
 def test_equal_requests_share_a_run_even_where_nothing_is_kept() -> None:
     async def scenario() -> None:
-        answers, model = Answers(lambda: 0), Model()
+        answers, model = new_answers(lambda: 0), Model()
         tasks = [asyncio.create_task(hear(answers, request(), model)) for _ in range(5)]
         await until_listening(tasks)
         model.go.set()

@@ -13,9 +13,10 @@ import pytest
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from common.errors import FactoryError, Unavailable
-from functions.summarize import handler, service
+from functions.summarize import handler, routes, service
 from functions.summarize.engine import model
-from functions.summarize.service import Accepted, Answer, Piece
+from functions.summarize.planning import Plan
+from functions.summarize.service import Accepted, Answer, Output
 from tests.conftest import Runner, SettingsEnv, problem, run_service
 
 OPENING = "The town of Lindholm opened a bridge on Monday. It took four years to build."
@@ -136,13 +137,13 @@ def test_eight_equal_requests_at_once_get_equal_answers(runner: Runner, fields: 
     assert len({answer["usage"]["completion_tokens"] for answer in answers}) == 1
 
 
-Fault = Callable[..., AsyncGenerator[Piece]]
+Fault = Callable[..., AsyncGenerator[Output]]
 
 
 def failing(error: Exception, *, accepted: bool) -> Fault:
     """A use case that fails, after it was accepted and half of its text is out, or before."""
 
-    async def summarize(*_: object) -> AsyncGenerator[Piece]:
+    async def summarize(*_: object) -> AsyncGenerator[Output]:
         if accepted:
             yield Accepted()
             yield "The town of"
@@ -212,7 +213,7 @@ def test_while_nothing_comes_a_comment_now_and_then_keeps_the_connection(monkeyp
 
         await handler.app(scope, receive, count)
 
-    async def slow(*arguments: Any) -> AsyncGenerator[Piece]:
+    async def slow(*arguments: Any) -> AsyncGenerator[Output]:
         async for piece in real(*arguments):
             if isinstance(piece, Answer):
                 async with asyncio.timeout(10):
@@ -221,7 +222,7 @@ def test_while_nothing_comes_a_comment_now_and_then_keeps_the_connection(monkeyp
             yield piece
 
     monkeypatch.setattr(service, "summarize", slow)
-    monkeypatch.setattr(handler, "HEARTBEAT_SECONDS", 0.01)
+    monkeypatch.setattr(routes, "HEARTBEAT_SECONDS", 0.01)
     response = post_in_process(app, text=f"{ARTICLE} Slowly.", stream=True)
     assert done(response)["summary"] == OPENING
     heard = list(events(response.text))
@@ -236,7 +237,7 @@ def test_a_full_queue_is_refused_at_once_and_open_again_when_a_place_is_free(
 ) -> None:
     settings_env(SUMMARIZE__PARALLEL=1, SUMMARIZE__MAX_WAITING=0, SUMMARIZE__ANSWER_CACHE_BYTES=0)
     engine = model.start().result(30)
-    place = engine.reserve(100, 100, None, False)
+    place = engine.reserve(100, Plan(0, 100), None, False)
     begun = time.monotonic()
     full = post_in_process(handler.app, stream=stream)
     assert time.monotonic() - begun < 5

@@ -13,6 +13,7 @@ from common.settings import ROOT
 from functions.summarize import engine, prompt
 from functions.summarize.context import Sampling
 from functions.summarize.engine import LlamaEngine
+from functions.summarize.planning import Plan
 from functions.summarize.scheduler import Completion
 from tests.conftest import SettingsEnv, wait_until
 
@@ -33,7 +34,7 @@ def run(work: Coroutine[object, object, T]) -> T:
 async def generate(
     llama: LlamaEngine, tokens: list[int], sampling: Sampling = GREEDY, streams: bool = True
 ) -> tuple[str, Completion]:
-    ticket = llama.reserve(len(tokens), sampling.max_tokens, None, streams)
+    ticket = llama.reserve(len(tokens), Plan(0, sampling.max_tokens), None, streams)
     pieces = [piece async for piece in llama.generate(ticket, tokens, sampling)]
     assert isinstance(pieces[-1], Completion)
     return "".join(piece for piece in pieces[:-1] if isinstance(piece, str)), pieces[-1]
@@ -102,7 +103,7 @@ def test_the_shared_opening_of_the_prompt_is_not_decoded_twice(llama: LlamaEngin
 def test_characters_of_several_tokens_come_whole(llama: LlamaEngine) -> None:
     async def pieces() -> list[str]:
         tokens = prompt_for(llama, "Zoë 🙂 日本 ate. " * 3)
-        ticket = llama.reserve(len(tokens), 60, None, True)
+        ticket = llama.reserve(len(tokens), Plan(0, 60), None, True)
         stream = llama.generate(ticket, tokens, Sampling(60, 2.0, seed=3))
         return [piece async for piece in stream if isinstance(piece, str)]
 
@@ -119,7 +120,7 @@ def test_a_closed_stream_stops_the_model_and_harms_no_later_request(llama: Llama
     expected = run(generate(llama, tokens))[0]
 
     async def leave_early() -> None:
-        ticket = llama.reserve(len(tokens), GREEDY.max_tokens, None, True)
+        ticket = llama.reserve(len(tokens), Plan(0, GREEDY.max_tokens), None, True)
         async with aclosing(llama.generate(ticket, tokens, GREEDY)) as stream:
             async for _ in stream:
                 break
@@ -134,7 +135,7 @@ def test_a_cancelled_prefill_stops_within_it(llama: LlamaEngine) -> None:
     expected = run(generate(llama, prompt_for(llama, ARTICLE)))[0]
 
     async def cancel() -> None:
-        ticket = llama.reserve(len(tokens), GREEDY.max_tokens, None, True)
+        ticket = llama.reserve(len(tokens), Plan(0, GREEDY.max_tokens), None, True)
         stream = llama.generate(ticket, tokens, GREEDY)
         first = asyncio.ensure_future(anext(stream))
         await asyncio.sleep(0.005)

@@ -11,8 +11,8 @@ import pytest
 
 from common import host
 from common.errors import ModelLoadFailed
-from common.models import EMBEDDED_LLAMA
 from functions.summarize import engine, memory
+from functions.summarize.model import EMBEDDED_FILE
 from tests.conftest import SettingsEnv
 
 # What llama.cpp says at load of the embedded model with 2048 tokens: "KV buffer size = 6.00 MiB".
@@ -52,7 +52,7 @@ def llama(**values: Any) -> dict[str, Any]:
 
 
 def test_the_header_of_the_embedded_model() -> None:
-    header = memory.header(EMBEDDED_LLAMA)
+    header = memory.header(EMBEDDED_FILE)
     assert (header["general.architecture"], header["llama.context_length"]) == ("llama", 2048)
     assert (header["tokenizer.ggml.model"], header["tokenizer.ggml.tokens"]) == ("gpt2", None)
     assert memory.cache_bytes(header, 2048) == EMBEDDED_CACHE

@@ -11,11 +11,11 @@ import pytest
 from common.errors import FactoryError, InvalidInput, QueueFull
 from common.settings import SummarizeSettings, get_settings
 from functions.summarize import prompt, service
-from functions.summarize.budget import Plan
 from functions.summarize.context import DecodeFailed, Sampling
 from functions.summarize.engine import LlamaEngine
+from functions.summarize.planning import Plan
 from functions.summarize.schemas import SummarizeRequest, SummarizeResponse
-from functions.summarize.service import Accepted, Answer, Piece
+from functions.summarize.service import Accepted, Answer, Output
 from tests.conftest import wait_until
 
 ROOM = 96
@@ -159,7 +159,7 @@ def test_with_a_deadline_map_reduce_leaves_sentences_out_instead(llama: LlamaEng
     assert response.summary.startswith(OPENING)
 
 
-async def first_text(pieces: AsyncGenerator[Piece]) -> str:
+async def first_text(pieces: AsyncGenerator[Output]) -> str:
     async for piece in pieces:
         if isinstance(piece, str):
             return piece
@@ -233,10 +233,10 @@ def test_map_reduce_without_a_room_of_its_own_fits_the_context(llama: LlamaEngin
 def test_a_map_reduce_that_was_accepted_is_not_refused_for_others_who_came_later(llama: LlamaEngine) -> None:
     settings = configured("map_reduce", max_waiting=0)
 
-    async def listen() -> Piece:
+    async def listen() -> Output:
         async with aclosing(service.summarize(request(article(20)), llama, settings)) as pieces:
             assert await anext(pieces) == Accepted()
-            others = [llama.reserve(10, 10, None, False) for _ in range(settings.parallel)]
+            others = [llama.reserve(10, Plan(0, 10), None, False) for _ in range(settings.parallel)]
             try:
                 return [piece async for piece in pieces][-1]
             finally:
@@ -259,7 +259,7 @@ def test_a_part_that_fails_is_named_as_the_model_s_failure(llama: LlamaEngine, m
 
 def test_a_request_that_would_never_fit_the_context_fails_and_holds_up_nobody(llama: LlamaEngine) -> None:
     async def ask() -> None:
-        ticket = llama.reserve(10, llama.context_tokens, None, False)
+        ticket = llama.reserve(10, Plan(0, llama.context_tokens), None, False)
         async with aclosing(llama.generate(ticket, [1] * 10, Sampling(llama.context_tokens, 0, None))) as pieces:
             await anext(pieces)
 

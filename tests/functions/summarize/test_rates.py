@@ -1,6 +1,6 @@
 import pytest
 
-from functions.summarize.budget import Costs
+from functions.summarize.planning import Costs
 from functions.summarize.rates import BULK_ROWS, BULK_SECONDS, FURTHER_SEQUENCE, OUTLIER, ROW_BLOCK, SMOOTHING, Rates
 
 PARALLEL = 4
@@ -28,35 +28,37 @@ def test_every_phase_and_load_has_its_own_average(rates: Rates) -> None:
     rates.observe(16, 1, True, 0.3 + 16 * 0.1)
     rates.observe(64, 2, False, 0.4 + 64 * 0.095)
     streamed, whole = rates.costs(True), rates.costs(False)
-    assert streamed.prefill == whole.prefill == pytest.approx(0.09)
-    assert streamed.decode == whole.decode == pytest.approx((0.3, 0.4, 0.5, 0.6))
-    assert streamed.prefill_beside == pytest.approx(0.1)
-    assert whole.prefill_beside == pytest.approx(0.095)
+    assert streamed.prefill_seconds_per_token == whole.prefill_seconds_per_token == pytest.approx(0.09)
+    assert streamed.decode_seconds_per_step == whole.decode_seconds_per_step == pytest.approx((0.3, 0.4, 0.5, 0.6))
+    assert streamed.slice_seconds_per_token == pytest.approx(0.1)
+    assert whole.slice_seconds_per_token == pytest.approx(0.095)
 
 
 def test_a_newer_measurement_counts_for_its_share(rates: Rates) -> None:
     rates.observe(0, 1, False, 1.0)
     rates.observe(0, 1, False, 2.0)
-    assert rates.costs(False).decode[0] == pytest.approx(1 + SMOOTHING)
+    assert rates.costs(False).decode_seconds_per_step[0] == pytest.approx(1 + SMOOTHING)
 
 
 def test_a_host_that_slows_down_for_good_is_believed(rates: Rates) -> None:
     rates.observe(0, 1, False, 0.1)
     for _ in range(40):
         rates.observe(0, 1, False, 0.3)
-    assert rates.costs(False).decode[0] == pytest.approx(0.3, rel=0.01)
+    assert rates.costs(False).decode_seconds_per_step[0] == pytest.approx(0.3, rel=0.01)
 
 
 def test_what_was_not_measured_is_derived_from_what_was() -> None:
     costs = measured(0.09, 0.3).costs(True)
-    assert costs.prefill_beside == costs.prefill
-    assert costs.decode == pytest.approx([0.3 * (1 + FURTHER_SEQUENCE * further) for further in range(PARALLEL)])
+    assert costs.slice_seconds_per_token == costs.prefill_seconds_per_token
+    assert costs.decode_seconds_per_step == pytest.approx(
+        [0.3 * (1 + FURTHER_SEQUENCE * further) for further in range(PARALLEL)]
+    )
 
 
 def test_an_unmeasured_load_is_derived_from_the_nearest_one(rates: Rates) -> None:
     rates.observe(0, 1, False, 0.3)
     rates.observe(0, 4, False, 2.8)
-    one, two, three, four = rates.costs(False).decode
+    one, two, three, four = rates.costs(False).decode_seconds_per_step
     assert (one, four) == (0.3, 2.8)
     assert two == pytest.approx(0.3 * (1 + FURTHER_SEQUENCE))
     assert three == pytest.approx(2.8 * (1 + 2 * FURTHER_SEQUENCE) / (1 + 3 * FURTHER_SEQUENCE))
@@ -68,7 +70,7 @@ def test_before_anything_is_measured_there_are_costs_all_the_same(rates: Rates) 
 
 def test_a_few_rows_say_nothing_about_how_fast_a_prompt_is_read(rates: Rates) -> None:
     rates.observe(ROW_BLOCK - 1, 0, False, 5.0)
-    assert rates.costs(False).prefill == 0.0
+    assert rates.costs(False).prefill_seconds_per_token == 0.0
 
 
 @pytest.mark.parametrize(
@@ -83,8 +85,11 @@ def test_a_step_of_an_hour_moves_no_average_by_more_than_its_share(rows: int, se
     rates.observe(rows, sequences, False, HOUR)
     after = rates.costs(False)
     most = 1 + SMOOTHING * (OUTLIER - 1) + 1e-9
-    numbers = [(before.prefill, after.prefill), (before.prefill_beside, after.prefill_beside)]
-    for old, new in [*numbers, *zip(before.decode, after.decode, strict=True)]:
+    numbers = [
+        (before.prefill_seconds_per_token, after.prefill_seconds_per_token),
+        (before.slice_seconds_per_token, after.slice_seconds_per_token),
+    ]
+    for old, new in [*numbers, *zip(before.decode_seconds_per_step, after.decode_seconds_per_step, strict=True)]:
         assert old <= new <= most * old
 
 
@@ -92,7 +97,7 @@ def test_a_pause_in_a_step_beside_others_never_makes_reading_cost_nothing_or_les
     rates = measured(0.09, 0.3)
     rates.observe(0, 1, False, HOUR)
     rates.observe(16, 1, True, 0.2)
-    assert 0 < rates.costs(True).prefill_beside <= 0.2 / 16
+    assert 0 < rates.costs(True).slice_seconds_per_token <= 0.2 / 16
 
 
 def test_the_best_costs_are_the_least_ever_while_the_latest_move_on(rates: Rates) -> None:
@@ -106,9 +111,17 @@ def test_the_best_costs_are_the_least_ever_while_the_latest_move_on(rates: Rates
         rates.observe(100, 0, False, 90.0)
         rates.observe(0, 1, False, 0.9)
         rates.observe(16, 1, True, 16.0)
-    assert rates.best_costs(True).prefill == best.prefill < rates.costs(True).prefill
-    assert rates.best_costs(True).decode == best.decode
-    assert rates.best_costs(True).prefill_beside == best.prefill_beside < rates.costs(True).prefill_beside
+    assert (
+        rates.best_costs(True).prefill_seconds_per_token
+        == best.prefill_seconds_per_token
+        < rates.costs(True).prefill_seconds_per_token
+    )
+    assert rates.best_costs(True).decode_seconds_per_step == best.decode_seconds_per_step
+    assert (
+        rates.best_costs(True).slice_seconds_per_token
+        == best.slice_seconds_per_token
+        < rates.costs(True).slice_seconds_per_token
+    )
 
 
 @pytest.mark.parametrize("sequences", range(1, PARALLEL + 1))
@@ -121,7 +134,7 @@ def test_a_slice_keeps_to_its_time_and_fills_blocks_of_rows(sequences: int, stre
     assert rows > 0
     assert (rows + sequences) % ROW_BLOCK == 0
     assert rows + sequences >= least
-    step = rates.costs(streams).decode[sequences - 1]
+    step = rates.costs(streams).decode_seconds_per_step[sequences - 1]
     taken = step + rows * prefill
     assert taken <= seconds or rows + sequences == least
     # One block more would be too much.

@@ -12,11 +12,12 @@ from pathlib import Path
 
 import pytest
 
-from common.models import EMBEDDED_CONTEXT, EMBEDDED_LLAMA
 from common.settings import ROOT, get_settings
 from functions.summarize import prompt
 from functions.summarize.context import DecodeFailed, LlamaContext, Options, Row, Sampling
 from functions.summarize.engine import LlamaEngine
+from functions.summarize.model import EMBEDDED_CONTEXT, EMBEDDED_FILE
+from functions.summarize.planning import Plan
 from functions.summarize.scheduler import Completion, DeadlineExpired
 from tests.conftest import WAIT_SECONDS, wait_until
 
@@ -61,7 +62,7 @@ class Request:
 
 @pytest.fixture(scope="module")
 def context() -> FaultyContext:
-    return FaultyContext(EMBEDDED_LLAMA, EMBEDDED_CONTEXT, PARALLEL, Options(threads=1))
+    return FaultyContext(EMBEDDED_FILE, EMBEDDED_CONTEXT, PARALLEL, Options(threads=1))
 
 
 @pytest.fixture(scope="module")
@@ -78,7 +79,7 @@ def llama(shared: LlamaEngine, context: FaultyContext) -> Iterator[LlamaEngine]:
 
 
 async def answer(llama: LlamaEngine, request: Request, deadline: float | None = None) -> tuple[str, Completion]:
-    ticket = llama.reserve(len(request.tokens), request.sampling.max_tokens, deadline, request.streams)
+    ticket = llama.reserve(len(request.tokens), Plan(0, request.sampling.max_tokens), deadline, request.streams)
     text, completion = "", None
     async with aclosing(llama.generate(ticket, request.tokens, request.sampling)) as pieces:
         async for piece in pieces:
@@ -251,7 +252,7 @@ def test_a_clock_that_jumps_changes_nothing(llama: LlamaEngine, monkeypatch: pyt
 
 
 def test_a_place_that_is_given_back_unused_is_free(llama: LlamaEngine) -> None:
-    ticket = llama.reserve(100, 100, None, False)
+    ticket = llama.reserve(100, Plan(0, 100), None, False)
     assert llama.requests == 1
     llama.release(ticket)
     llama.release(ticket)

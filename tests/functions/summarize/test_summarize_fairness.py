@@ -11,11 +11,12 @@ import pytest
 
 from common.callers import begin_flow
 from common.errors import QueueFull
-from common.models import EMBEDDED_CONTEXT, EMBEDDED_LLAMA
 from common.settings import get_settings
 from functions.summarize import prompt
 from functions.summarize.context import LlamaContext, Options, Sampling
 from functions.summarize.engine import LlamaEngine
+from functions.summarize.model import EMBEDDED_CONTEXT, EMBEDDED_FILE
+from functions.summarize.planning import Plan
 from tests.conftest import Runner, problem, run_service, wait_until
 
 CONTEXT = 1024
@@ -25,7 +26,7 @@ BOUND_SECONDS = 60
 @pytest.fixture(scope="module")
 def llama() -> LlamaEngine:
     """The embedded model with little room, so that two long requests do not fit side by side."""
-    context = LlamaContext(EMBEDDED_LLAMA, min(CONTEXT, EMBEDDED_CONTEXT), 4, Options(threads=1))
+    context = LlamaContext(EMBEDDED_FILE, min(CONTEXT, EMBEDDED_CONTEXT), 4, Options(threads=1))
     return LlamaEngine("embedded", get_settings().summarize, context)
 
 
@@ -44,9 +45,9 @@ def order(llama: LlamaEngine) -> list[int]:
 
 def test_a_newcomer_with_little_work_has_its_place_before_what_another_caller_has_waiting(llama: LlamaEngine) -> None:
     begin_flow("flooder")
-    tickets = [llama.reserve(100, 500 + number, None, False) for number in range(4)]
+    tickets = [llama.reserve(100, Plan(0, 500 + number), None, False) for number in range(4)]
     begin_flow("honest")
-    tickets.append(llama.reserve(100, 50, None, False))
+    tickets.append(llama.reserve(100, Plan(0, 50), None, False))
     assert order(llama) == [50, 500, 501, 502, 503]
     for ticket in tickets:
         llama.release(ticket)
@@ -56,7 +57,7 @@ def test_a_short_request_has_its_place_before_long_ones_of_the_same_caller(llama
     tickets = []
     for output in (500, 501, 50):
         begin_flow("everybody")
-        tickets.append(llama.reserve(100, output, None, False))
+        tickets.append(llama.reserve(100, Plan(0, output), None, False))
     assert order(llama) == [50, 500, 501]
     for ticket in tickets:
         llama.release(ticket)
@@ -64,9 +65,9 @@ def test_a_short_request_has_its_place_before_long_ones_of_the_same_caller(llama
 
 def test_who_has_been_promised_an_answer_is_made_late_by_nobody(llama: LlamaEngine) -> None:
     begin_flow("promised")
-    tickets = [llama.reserve(400, 500, time.monotonic() + 0.01, False) for _ in range(8)]
+    tickets = [llama.reserve(400, Plan(0, 500), time.monotonic() + 0.01, False) for _ in range(8)]
     begin_flow("honest")
-    tickets.append(llama.reserve(400, 400, None, False))
+    tickets.append(llama.reserve(400, Plan(0, 400), None, False))
     assert order(llama)[-1] == 400
     for ticket in tickets:
         llama.release(ticket)
@@ -76,7 +77,7 @@ async def _generate(llama: LlamaEngine, caller: str, output: int, begun: list[tu
     begin_flow(caller)
     # With the opening that all prompts share, as it is not counted.
     tokens = prompt.build(llama.tokenize(f"An article of {caller}.", False), llama.tokenize)
-    ticket = llama.reserve(len(tokens), output, None, False)
+    ticket = llama.reserve(len(tokens), Plan(0, output), None, False)
     async with aclosing(llama.generate(ticket, tokens, Sampling(output, 0.0, None))) as pieces:
         async for _ in pieces:
             pass

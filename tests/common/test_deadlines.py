@@ -4,7 +4,7 @@ import pytest
 from fastapi import Request
 
 from common.errors import InvalidInput
-from common.patience import LAMBDA_MARGIN_SECONDS, MAX_SECONDS, deadline, preferred_wait
+from common.http.deadlines import LAMBDA_MARGIN_SECONDS, MAX_SECONDS, deadline, preferred_wait
 
 
 class LambdaContext:

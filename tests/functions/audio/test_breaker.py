@@ -1,7 +1,8 @@
 import pytest
 
-from common.breaker import Breaker, Tolerance
-from common.errors import ClientDisconnected, UpstreamFailed, UpstreamSilent, UpstreamTimeout, UpstreamUnavailable
+from common.errors import ClientDisconnected
+from functions.audio.breaker import Breaker, Tolerance
+from functions.audio.errors import UpstreamFailed, UpstreamSilent, UpstreamTimeout, UpstreamUnavailable
 
 
 class Clock:

@@ -18,7 +18,7 @@ from common.errors import (
     RequestTooSlow,
     UnsupportedMediaType,
 )
-from common.problems import problem_response
+from common.http.problems import problem_response
 from common.settings import get_settings
 
 # After a body over the limit, this much more of it is read and thrown away, so that a client which sends before it

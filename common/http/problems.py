@@ -44,12 +44,6 @@ def http_problem_response(error: HTTPException, scope: Scope) -> Response:
     return _response(shown, problem, scope, headers)
 
 
-def unexpected() -> FactoryError:
-    """What a caller is told of the exception that is being handled; the log gets the whole of it."""
-    logs.logger.exception("request %s failed", logs.trace().request_id)
-    return FactoryError("the service failed to answer; the log has the reason under this request id")
-
-
 def _response(error: FactoryError, problem: dict[str, Any], scope: Scope, headers: dict[str, str]) -> Response:
     for prefix, members in _foreign.items():
         if scope["path"].startswith(prefix):

@@ -5,7 +5,7 @@ import time
 from fastapi import Request
 
 from common.errors import FieldError, InvalidInput
-from common.headers import elements, unquoted
+from common.http.headers import elements, unquoted
 
 MAX_SECONDS = 86_400
 # What an invocation needs after its work is done, to send the answer.

@@ -8,20 +8,22 @@ silent, everybody waits for it. Here one caller tries and the others are told at
 """
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from types import MappingProxyType
-from typing import Literal
 
-from common.errors import PatienceOver, UpstreamFailed, UpstreamSilent, UpstreamTimeout, UpstreamUnavailable
-
-BreakerState = Literal["closed", "open", "half-open"]
+from common import upstreams
+from common.upstreams import UpstreamStatus
+from functions.audio.errors import (
+    ImpatientTimeout,
+    UpstreamFailed,
+    UpstreamSilent,
+    UpstreamTimeout,
+    UpstreamUnavailable,
+)
 
 # The pause doubles with every failed trial, up to this many times its first length.
 LONGEST_PAUSE = 8
-
-_registry: dict[str, "Breaker"] = {}
 
 
 @dataclass(frozen=True)
@@ -30,15 +32,6 @@ class Tolerance:
 
     failures: int
     pause_seconds: float
-
-
-@dataclass(frozen=True)
-class BreakerStatus:
-    """`failures` in a row so far; `retry_in_seconds`: until the next trial, 0 unless the breaker is open."""
-
-    state: BreakerState
-    failures: int
-    retry_in_seconds: float
 
 
 class Breaker:
@@ -50,26 +43,26 @@ class Breaker:
         self._tolerance = tolerance
         self._clock = clock
         self.reset()
-        _registry[name] = self
+        upstreams.register(name, lambda: self.status)
 
     @property
-    def status(self) -> BreakerStatus:
+    def status(self) -> UpstreamStatus:
         left = self._open_until - self._clock()
         if not self._pause:
-            return BreakerStatus("closed", self._failures, 0.0)
-        return BreakerStatus("open" if left > 0 else "half-open", self._failures, max(0.0, left))
+            return UpstreamStatus("closed", self._failures, 0.0)
+        return UpstreamStatus("open" if left > 0 else "half-open", self._failures, max(0.0, left))
 
     @contextmanager
     def attempt(self, *, refuse: bool = True) -> Iterator[None]:
         """One use of the service: UpstreamFailed and UpstreamTimeout count against it, a normal end for it.
 
-        UpstreamSilent, PatienceOver and other exceptions (the caller left) count neither way. Raises
+        UpstreamSilent, ImpatientTimeout and other exceptions (the caller left) count neither way. Raises
         UpstreamUnavailable while the breaker is open, unless `refuse` is False: for what has begun and would be cut.
         """
         trial = self._admitted(refuse)
         try:
             yield
-        except (UpstreamSilent, PatienceOver):
+        except (UpstreamSilent, ImpatientTimeout):
             raise
         except (UpstreamFailed, UpstreamTimeout):
             self._failed(trial)
@@ -114,8 +107,3 @@ class Breaker:
             # Still tolerated, or begun before the breaker opened.
             return
         self._open_until = self._clock() + self._pause
-
-
-def breakers() -> Mapping[str, Breaker]:
-    """Every breaker of this process, by name."""
-    return MappingProxyType(_registry)

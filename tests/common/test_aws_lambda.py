@@ -9,7 +9,8 @@ import pytest
 from fastapi import APIRouter
 from fastapi.responses import PlainTextResponse
 
-from common.app import MAX_LAMBDA_BYTES, create_app, create_handler
+from common.aws_lambda import MAX_ANSWER_BYTES, LambdaHandler
+from common.http.app import create_app
 from tests.conftest import lambda_event
 
 KINDS = ["api_gateway_v1", "api_gateway_v2", "function_url", "alb"]
@@ -21,7 +22,7 @@ async def letters(count: int) -> PlainTextResponse:
     return PlainTextResponse("x" * count)
 
 
-handler = create_handler(create_app(router))
+handler = LambdaHandler(create_app(router))
 
 
 @pytest.fixture(autouse=True)
@@ -41,7 +42,7 @@ def ask(kind: str, count: int, *, lists: bool = False) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("count", [0, MAX_LAMBDA_BYTES // 6, MAX_LAMBDA_BYTES - 1000])
+@pytest.mark.parametrize("count", [0, MAX_ANSWER_BYTES // 6, MAX_ANSWER_BYTES - 1000])
 def test_what_fits_is_sent(kind: str, count: int) -> None:
     answer = ask(kind, count)
     assert (answer["statusCode"], len(answer["body"])) == (200, count)
@@ -49,7 +50,7 @@ def test_what_fits_is_sent(kind: str, count: int) -> None:
 
 @pytest.mark.parametrize(("kind", "lists"), [*((kind, False) for kind in KINDS), ("alb", True)])
 def test_what_does_not_fit_is_a_413(kind: str, lists: bool) -> None:
-    answer = ask(kind, 2 * MAX_LAMBDA_BYTES, lists=lists)
+    answer = ask(kind, 2 * MAX_ANSWER_BYTES, lists=lists)
     problem = json.loads(answer["body"])
     assert answer["statusCode"] == problem["status"] == 413
     assert "send the text in 3 parts" in problem["detail"]

@@ -3,15 +3,21 @@ from collections.abc import AsyncGenerator
 from contextlib import aclosing
 
 import pytest
+from pydantic import BaseModel
 
+from common.cache import AnswerCache, request_key
 from common.callers import begin_flow
-from common.repeats import Flights, Kept, request_key
 
 BOUND_SECONDS = 10.0
 
 
+class Fields(BaseModel):
+    text: str = "text"
+    number: int = 1
+
+
 def test_what_was_asked_for_last_is_kept_within_the_bytes() -> None:
-    kept: Kept[str] = Kept(len, lambda: 12)
+    kept: AnswerCache[str, str] = AnswerCache(len, lambda: 12)
     for name in "abc":
         kept.keep(name.encode(), name * 4)
     assert kept.get(b"a") == "aaaa"
@@ -20,7 +26,7 @@ def test_what_was_asked_for_last_is_kept_within_the_bytes() -> None:
 
 
 def test_a_result_that_is_larger_than_all_the_room_is_not_kept_and_nothing_is_lost_for_it() -> None:
-    kept: Kept[str] = Kept(len, lambda: 12)
+    kept: AnswerCache[str, str] = AnswerCache(len, lambda: 12)
     kept.keep(b"small", "x")
     kept.keep(b"large", "x" * 20)
     assert kept.get(b"large") is None
@@ -29,15 +35,29 @@ def test_a_result_that_is_larger_than_all_the_room_is_not_kept_and_nothing_is_lo
 
 def test_what_one_caller_has_sent_is_no_earlier_request_of_another() -> None:
     begin_flow("192.0.2.1")
-    mine = request_key("text", {"field": 1})
+    mine = request_key("model", Fields())
     begin_flow("192.0.2.1")
-    assert request_key("text", {"field": 1}) == mine
+    assert request_key("model", Fields()) == mine
     begin_flow("192.0.2.2")
-    assert request_key("text", {"field": 1}) != mine
+    assert request_key("model", Fields()) != mine
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        ("another model", Fields()),
+        ("model", Fields(text="another")),
+        ("model", Fields(number=2)),
+        ("model", Fields(), "more"),
+        ("model", Fields(), None),
+    ],
+)
+def test_the_model_every_field_and_what_else_decides_make_another_request(other: tuple[str, Fields, object]) -> None:
+    assert request_key(*other) != request_key("model", Fields())
 
 
 def test_no_bytes_keep_nothing() -> None:
-    kept: Kept[str] = Kept(len, lambda: 0)
+    kept: AnswerCache[str, str] = AnswerCache(len, lambda: 0)
     kept.keep(b"a", "a")
     assert kept.get(b"a") is None
 
@@ -46,7 +66,7 @@ def test_who_joins_late_hears_all_and_a_failure_is_everyones_and_then_forgotten(
     runs = 0
 
     async def play() -> None:
-        flights: Flights[int] = Flights()
+        cache: AnswerCache[int, int] = AnswerCache(lambda _: 1, lambda: 0)
         go = asyncio.Event()
 
         async def produce(_: object) -> AsyncGenerator[int]:
@@ -60,7 +80,7 @@ def test_who_joins_late_hears_all_and_a_failure_is_everyones_and_then_forgotten(
 
         async def listen() -> list[int]:
             heard = []
-            async with aclosing(flights.join(b"key", produce)) as pieces:
+            async with aclosing(cache.join(b"key", produce)) as pieces:
                 async for piece in pieces:
                     heard.append(piece)
             return heard

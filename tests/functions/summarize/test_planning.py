@@ -5,7 +5,7 @@ from itertools import pairwise
 
 import pytest
 
-from functions.summarize.budget import (
+from functions.summarize.planning import (
     LEAST_SHARE,
     MIN_ARTICLE_TOKENS,
     MIN_OUTPUT_TOKENS,
@@ -17,8 +17,7 @@ from functions.summarize.budget import (
     Job,
     Plan,
     Refusal,
-    finish_times,
-    plan,
+    Simulation,
 )
 
 # Round numbers to reckon with: a token is read in 1 s, beside others in 2; a slice has 10.
@@ -28,6 +27,14 @@ LARGE = Costs(0.092, 0.1, (0.27, 0.45, 0.6, 0.75), 15)
 SEEDS, TRIALS = 10, 30
 # What float arithmetic may add.
 ROUNDING = 1e-6
+
+
+def finish_times(jobs: Sequence[Job], costs: Costs, parallel: int) -> list[float]:
+    return Simulation(jobs, costs, parallel).finish_seconds()
+
+
+def plan(demand: Demand, jobs: Sequence[Job], costs: Costs, parallel: int) -> Plan | Refusal:
+    return Simulation(jobs, costs, parallel).plan(demand)
 
 
 def random_costs(source: random.Random) -> Costs:
@@ -131,8 +138,11 @@ def test_what_fits_is_planned_whole() -> None:
 def test_an_article_and_a_summary_that_are_both_too_long_share_the_time() -> None:
     demand = Demand(article=900, output=150, frame=30, deadline=28.0)
     planned = outcome(demand)
-    reading, writing = planned.article * LARGE.prefill, planned.output * LARGE.decode[0]
-    frame = demand.frame * LARGE.prefill
+    reading, writing = (
+        planned.article * LARGE.prefill_seconds_per_token,
+        planned.output * LARGE.decode_seconds_per_step[0],
+    )
+    frame = demand.frame * LARGE.prefill_seconds_per_token
     own = finish_times([Job(planned.article + demand.frame, planned.output)], LARGE, 4)[0]
     print(
         f"{planned}: reads {reading:.1f} s and the frame {frame:.1f} s, writes {writing:.1f} s, answers at {own:.1f} s"
@@ -149,7 +159,10 @@ def test_beside_others_neither_article_nor_summary_is_crowded_out() -> None:
     planned = outcome(demand, jobs)
     own = finish_times([*jobs, Job(planned.article + demand.frame, planned.output)], LARGE, 4)[1]
     assert own <= SAFETY * 50 - OVERHEAD_SECONDS
-    reading, writing = planned.article * LARGE.prefill_beside, planned.output * LARGE.decode[1]
+    reading, writing = (
+        planned.article * LARGE.slice_seconds_per_token,
+        planned.output * LARGE.decode_seconds_per_step[1],
+    )
     assert min(reading, writing) >= (LEAST_SHARE - 0.02) * (reading + writing)
     assert planned.article > MIN_ARTICLE_TOKENS
     assert planned.output > MIN_OUTPUT_TOKENS
@@ -210,8 +223,8 @@ def test_who_finds_the_others_in_the_way_is_refused_until_the_next_is_answered()
     job = Job(200, 100, 60.0)
     demand = Demand(900, 150, 30, 28.0)
     refused = refusal(demand, [job], parallel=1)
-    assert refused.retry_after == pytest.approx(finish_times([job], LARGE, 1)[0])
-    assert refused.needed <= 28
+    assert refused.retry_after_seconds == pytest.approx(finish_times([job], LARGE, 1)[0])
+    assert refused.needed_seconds <= 28
     assert isinstance(plan(demand, [], LARGE, 1), Plan)
 
 
@@ -225,12 +238,12 @@ def test_at_the_time_of_its_retry_after_a_refused_one_fits_behind_the_job_that_w
         deadline = source.uniform(15, 60)
         demand = Demand(source.randint(1, 900), source.randint(1, 150), source.randint(0, 40), deadline)
         refused = plan(demand, [job], LARGE, parallel)
-        if isinstance(refused, Plan) or refused.retry_after is None:
+        if isinstance(refused, Plan) or refused.retry_after_seconds is None:
             continue
         refused_at_all += 1
-        assert refused.needed <= deadline
+        assert refused.needed_seconds <= deadline
         # Of one job nothing is left at the only time that can be named.
-        assert refused.retry_after == pytest.approx(finish_times([job], LARGE, parallel)[0])
+        assert refused.retry_after_seconds == pytest.approx(finish_times([job], LARGE, parallel)[0])
         assert isinstance(plan(demand, [], LARGE, parallel), Plan)
     assert refused_at_all > TRIALS / 10
 
@@ -240,11 +253,11 @@ def test_the_retry_after_of_a_full_engine_is_when_the_first_of_those_that_write_
     demand = Demand(100, 40, 30, 60.0)
     refused = refusal(demand, jobs)
     ends = finish_times(jobs, LARGE, 4)
-    assert refused.retry_after in ends
+    assert refused.retry_after_seconds in ends
     later = [
-        Job(0, round(job.output * (end - refused.retry_after) / end))
+        Job(0, round(job.output * (end - refused.retry_after_seconds) / end))
         for job, end in zip(jobs, ends, strict=True)
-        if end > refused.retry_after
+        if end > refused.retry_after_seconds
     ]
     assert isinstance(plan(demand, later, LARGE, 4), Plan)
 
@@ -253,13 +266,13 @@ def test_the_retry_after_of_a_full_engine_is_when_the_first_of_those_that_write_
 @pytest.mark.parametrize("deadline", [17.0, 3.0, 0.1, 0.0, -5.0])
 def test_what_not_even_an_idle_engine_can_do_is_refused_for_good(deadline: float, jobs: list[Job]) -> None:
     refused = refusal(Demand(900, 150, 30, deadline), jobs)
-    assert refused.retry_after is None
+    assert refused.retry_after_seconds is None
     # The least plan: 64 + 30 tokens are read in 8.6 s, 32 are written in 8.6 s.
-    assert refused.needed == pytest.approx((94 * 0.092 + 32 * 0.27 + OVERHEAD_SECONDS) / SAFETY)
-    assert refused.needed > deadline
+    assert refused.needed_seconds == pytest.approx((94 * 0.092 + 32 * 0.27 + OVERHEAD_SECONDS) / SAFETY)
+    assert refused.needed_seconds > deadline
 
 
 def test_the_time_that_a_refusal_asks_for_is_enough_on_an_idle_engine() -> None:
-    needed = refusal(Demand(900, 150, 30, 10.0)).needed
+    needed = refusal(Demand(900, 150, 30, 10.0)).needed_seconds
     assert isinstance(plan(Demand(900, 150, 30, needed + 0.01), [], LARGE, 4), Plan)
     assert isinstance(plan(Demand(900, 150, 30, needed - 0.01), [], LARGE, 4), Refusal)

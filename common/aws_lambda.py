@@ -1,0 +1,58 @@
+"""What AWS Lambda invokes: the app behind Mangum, and a clear answer in place of one that Lambda would not take."""
+
+import json
+import logging
+import os
+from typing import Any
+
+from fastapi import FastAPI
+from mangum import Mangum
+from mangum.adapter import DEFAULT_TEXT_MIME_TYPES
+
+from common import logs
+from common.errors import AnswerTooLarge
+from common.http.problems import PROBLEM_JSON
+from common.settings import load_settings
+
+# Lambda takes an answer of 6 MB. In JSON one character becomes six at most.
+MAX_ANSWER_BYTES = 6 * 1024 * 1024
+LONGEST_ESCAPE = 6
+
+
+class LambdaHandler:
+    """`handler` of one function: takes an event of any front door, and answers in its terms."""
+
+    def __init__(self, app: FastAPI) -> None:
+        """On Lambda, reads the settings: bad ones fail the start with their reason (InvalidSettings)."""
+        if "AWS_LAMBDA_RUNTIME_API" in os.environ:
+            load_settings()
+        # Problem details travel as text: not every gateway decodes base64 by itself. `lifespan` would run on every
+        # invocation.
+        # It has a log line of its own for each request, beside ours.
+        logging.getLogger("mangum.http").setLevel(logging.WARNING)
+        self._mangum = Mangum(app, lifespan="off", text_mime_types=[*DEFAULT_TEXT_MIME_TYPES, PROBLEM_JSON])
+
+    def __call__(self, event: Any, context: Any) -> dict[str, Any]:
+        answer: dict[str, Any] = self._mangum(event, context)
+        # Most answers are far from the limit and need no count.
+        if len(answer.get("body") or "") * LONGEST_ESCAPE < MAX_ANSWER_BYTES:
+            return answer
+        size = len(json.dumps(answer))
+        if size <= MAX_ANSWER_BYTES:
+            return answer
+        error = AnswerTooLarge(
+            f"the answer would have {size} bytes, AWS Lambda sends {MAX_ANSWER_BYTES} at most: "
+            f"send the text in {size // MAX_ANSWER_BYTES + 1} parts"
+        )
+        # A load balancer may want, and then gets, each header as a list.
+        lists = answer.get("multiValueHeaders") or {}
+        told = answer.get("headers") or {name: values[0] for name, values in lists.items()}
+        request_id = next((value for name, value in told.items() if name.lower() == "x-request-id"), "")
+        logs.access.warning("request %s: %s", request_id, error)
+        headers = {"content-type": PROBLEM_JSON, "x-request-id": request_id}
+        problem: dict[str, Any] = {"statusCode": error.status, "body": json.dumps(error.problem(request_id))}
+        if "headers" in answer:
+            problem["headers"] = headers
+        if lists:
+            problem["multiValueHeaders"] = {name: [value] for name, value in headers.items()}
+        return {**answer, **problem, "isBase64Encoded": False}

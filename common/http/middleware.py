@@ -1,0 +1,110 @@
+"""Around every request: its id, `Server-Timing`, the line in the log, and an answer for what nobody else caught."""
+
+import asyncio
+import logging
+import random
+import re
+import time
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from common import logs
+from common.callers import begin_flow, caller_of
+from common.errors import ClientDisconnected, FactoryError, Unavailable
+from common.http.problems import problem_response
+
+logger = logging.getLogger(__name__)
+
+SANE_REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}", re.ASCII)
+
+
+class RequestScope:
+    """The outermost middleware of ours.
+
+    HEAD is GET without the body (RFC 9110, 9.3.2), and a slash at the end of a path means nothing.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        begun = time.monotonic()
+        method, scope = scope["method"], _plain(scope)
+        offered = Headers(scope=scope).get("x-request-id", "")
+        caller = begin_flow(caller_of(scope)).caller
+        trace = logs.begin_trace(offered if SANE_REQUEST_ID.fullmatch(offered) else _new_request_id(), caller)
+        answer = _Answer(trace, method == "HEAD", send)
+        try:
+            await self.app(scope, receive, answer.send)
+        except asyncio.CancelledError:
+            # The server is told to stop and has waited for as long as it may.
+            if not answer.status:
+                stopped = Unavailable("the service is being stopped", 1)
+                await problem_response(stopped, scope)(scope, receive, answer.send)
+            raise
+        except Exception as error:
+            if not answer.status:
+                await problem_response(logs.unexpected(), scope)(scope, receive, answer.send)
+            elif not _is_told_by_returning(error, scope):
+                raise
+        finally:
+            route = getattr(scope.get("route"), "path", "unmatched")
+            total_ms = (time.monotonic() - begun) * 1000
+            # A stream's status was sent before its client left.
+            shown = ClientDisconnected.status if trace.left else answer.status
+            logs.log_request(trace, method=method, route=route, status=shown, total_ms=total_ms)
+
+
+class _Answer:
+    """What is sent for one request; `status` is 0 until it has begun."""
+
+    def __init__(self, trace: logs.Trace, is_head: bool, send: Send) -> None:
+        self.status = 0
+        self._trace = trace
+        self._is_head = is_head
+        self._send = send
+
+    async def send(self, message: Message) -> None:
+        if message["type"] == "http.response.start":
+            self.status = message["status"]
+            headers = MutableHeaders(scope=message)
+            headers["X-Request-ID"] = self._trace.request_id
+            if self._trace.phases:
+                headers["Server-Timing"] = self._trace.server_timing()
+        elif self._is_head:
+            message = {**message, "body": b""}
+        await self._send(message)
+
+
+def _new_request_id() -> str:
+    # Not a secret: the system is not asked for its randomness.
+    return f"{random.getrandbits(128):032x}"
+
+
+def _plain(scope: Scope) -> Scope:
+    if scope["method"] != "HEAD" and not (scope["path"].endswith("/") and scope["path"] != "/"):
+        return scope
+    path = scope["path"].rstrip("/") or "/"
+    plain = {**scope, "path": path, "method": "GET" if scope["method"] == "HEAD" else scope["method"]}
+    if path != scope["path"] and scope.get("raw_path") is not None:
+        plain["raw_path"] = scope["raw_path"].rstrip(b"/") or b"/"
+    return plain
+
+
+def _is_told_by_returning(error: Exception, scope: Scope) -> bool:
+    """Log why half an answer is all there is; whether the client sees it when the app returns, without a raise.
+
+    The connection has to be broken rather than ended as if the answer were whole. A server breaks it when an app
+    returns in the middle of an answer; Mangum would take that for the end.
+    """
+    # Starlette wraps what it has a handler for and cannot answer any more.
+    reason = error.__cause__ if isinstance(error, RuntimeError) else error
+    if not isinstance(reason, FactoryError):
+        logs.unexpected()
+        return False
+    logger.warning("request %s was cut: %s", logs.trace().request_id, reason)
+    return "aws.context" not in scope

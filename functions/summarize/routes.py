@@ -1,0 +1,119 @@
+"""POST /summarize, as one answer or as Server-Sent Events."""
+
+import asyncio
+import json
+import time
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing
+
+from fastapi import APIRouter, Request, Response
+from fastapi.responses import StreamingResponse
+from fastapi.sse import format_sse_event
+from starlette.types import Receive
+
+from common.errors import ClientDisconnected, FactoryError
+from common.http.deadlines import deadline, preferred_wait
+from common.http.disconnects import cancelled_on_disconnect
+from common.http.headers import qualities
+from common.logs import trace, unexpected
+from common.settings import get_settings
+from functions.summarize import service
+from functions.summarize.schemas import SummarizeRequest, SummarizeResponse
+from functions.summarize.service import Answer, Output
+
+EVENT_STREAM, JSON = "text/event-stream", "application/json"
+# For proxies: a stream that is collected first is none.
+UNBUFFERED = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
+# Proxies and clients close a connection on which nothing moves; a long article may take longer to read.
+HEARTBEAT_SECONDS = 5.0
+HEARTBEAT = format_sse_event(comment="still at work")
+
+router = APIRouter(tags=["summarize"])
+
+
+class EventStream(StreamingResponse):
+    """Server-Sent Events that watch for the client's leaving themselves, so that the log tells of it."""
+
+    media_type = EVENT_STREAM
+
+    async def listen_for_disconnect(self, receive: Receive) -> None:  # noqa: ARG002
+        await asyncio.Event().wait()
+
+
+@router.post(
+    "/summarize",
+    summary="A summary of an article",
+    response_model=SummarizeResponse,
+    responses={200: {"content": {EVENT_STREAM: {}}}},
+)
+async def summarize(body: SummarizeRequest, request: Request, response: Response) -> SummarizeResponse | Response:
+    begun = time.monotonic()
+    settings = get_settings().summarize
+    wait = preferred_wait(request, settings.max_wait_seconds)
+    until = deadline(request, settings.deadline_seconds, settings.max_wait_seconds)
+    if wait is not None:
+        response.headers["Preference-Applied"] = f"wait={wait}"
+    if _wants_events(request):
+        body = body.model_copy(update={"stream": True})
+    async with cancelled_on_disconnect(request):
+        outputs = await service.respond(body, until, wait)
+        # Until it is accepted, so that a full queue or a refused request has its own status.
+        await anext(outputs)
+        if body.stream:
+            headers = {**response.headers, **UNBUFFERED}
+            return EventStream(_events(request, outputs, begun), headers=headers)
+        async with aclosing(outputs):
+            async for output in outputs:
+                if isinstance(output, Answer):
+                    return _finished(output, begun)
+    raise FactoryError("the model gave no answer")
+
+
+def _wants_events(request: Request) -> bool:
+    """Whether `Accept` names Server-Sent Events, and JSON not with a higher quality."""
+    named = qualities(request.headers.getlist("accept"))
+    wanted = named.get(EVENT_STREAM, 0.0)
+    return wanted > 0 and wanted >= named.get(JSON, 0.0)
+
+
+async def _events(request: Request, outputs: AsyncGenerator[Output], begun: float) -> AsyncIterator[bytes]:
+    """One event for each output, and a comment now and then while there is none."""
+    coming: asyncio.Task[Output | None] | None = None
+    try:
+        async with cancelled_on_disconnect(request):
+            while True:
+                coming = asyncio.create_task(_next(outputs))
+                while not (await asyncio.wait([coming], timeout=HEARTBEAT_SECONDS))[0]:
+                    yield HEARTBEAT
+                if (output := coming.result()) is None:
+                    return
+                yield _event(output, begun)
+    except ClientDisconnected:
+        return
+    except Exception as error:
+        # The status is out already: the reason goes where the answer would have gone.
+        told = error if isinstance(error, FactoryError) else unexpected()
+        yield format_sse_event(event="error", data_str=told.body(trace().request_id).decode())
+    finally:
+        if coming is not None and not coming.done():
+            coming.cancel()
+            await asyncio.wait([coming])
+        await outputs.aclose()
+
+
+async def _next(outputs: AsyncGenerator[Output]) -> Output | None:
+    return await anext(outputs, None)
+
+
+def _event(output: Output, begun: float) -> bytes:
+    if isinstance(output, Answer):
+        return format_sse_event(event="done", data_str=_finished(output, begun).model_dump_json())
+    assert isinstance(output, str)
+    return format_sse_event(event="token", data_str=json.dumps({"text": output}, ensure_ascii=False))
+
+
+def _finished(answer: Answer, begun: float) -> SummarizeResponse:
+    """The answer with the time that this request took, whoever it was made for first."""
+    for phase, milliseconds in answer.phases.items():
+        trace().add(phase, milliseconds)
+    return answer.response.model_copy(update={"inference_time_ms": round((time.monotonic() - begun) * 1000)})
