@@ -61,13 +61,13 @@ def test_no_module_is_imported_in_a_circle() -> None:
 
 
 # A setting is named for the function that it is for; sections of settings are all that is known of functions there.
-NAMES_OF_SETTINGS = ROOT / "common" / "settings.py"
+NAMES_OF_SETTINGS = ROOT / "common" / "settings"
 WORDS_OF_ROOMS = re.compile(r"llama|gliner|gguf|onnx|edge.?tts|espeak|speech|summari|named entit|audio", re.IGNORECASE)
 
 
 def test_common_holds_no_word_of_a_function() -> None:
     for path in (ROOT / "common").rglob("*.py"):
-        if path != NAMES_OF_SETTINGS:
+        if NAMES_OF_SETTINGS not in path.parents:
             found = WORDS_OF_ROOMS.findall(path.read_text(encoding="utf-8"))
             assert not found, f"{path}: {found}"
 

@@ -65,3 +65,9 @@ def test_start_with_bad_settings_ends_with_the_reason_and_no_stack_trace() -> No
     assert ended.returncode == 1
     assert ended.stderr.startswith("settings: FACTORY_PORT: ")
     assert "Traceback" not in ended.stderr
+
+
+def test_the_page_of_settings_is_what_the_settings_say() -> None:
+    command = [sys.executable, "-m", "common.settings", "--markdown"]
+    printed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    assert (ROOT / "docs/settings.md").read_text(encoding="utf-8") == printed, "write it anew; its head says how"
