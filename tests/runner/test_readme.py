@@ -1,4 +1,4 @@
-"""What the README shows is what happens: its curl commands, their outputs and the snippet for Space A."""
+"""What README.md and docs/api.md show is what happens: curl commands, their outputs and the snippets in Python."""
 
 import asyncio
 import json
@@ -13,8 +13,9 @@ from mutagen.mp3 import MP3
 from tests.conftest import ROOT, Runner
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
+API = (ROOT / "docs/api.md").read_text(encoding="utf-8")
 # Each block of shell commands, with the JSON block that follows it at once.
-COMMANDS = re.findall(r"```bash\n(curl .*?)```(?:\n\n```json\n(.*?)```)?", README, re.DOTALL)
+COMMANDS = re.findall(r"```bash\n(curl .*?)```(?:\n\n```json\n(.*?)```)?", README + API, re.DOTALL)
 # These differ from run to run, with the machine and with the request before.
 VARYING = {"inference_time_ms", "uptime_seconds", "loop_lag_ms", "cached_tokens", "cached_answer", "detail"}
 
@@ -35,7 +36,7 @@ def about(value: Any) -> Any:
     return pytest.approx(value, abs=0.01) if isinstance(value, float) else value
 
 
-def test_the_readme_has_a_command_for_each_call() -> None:
+def test_there_is_a_command_for_each_call() -> None:
     assert [re.search(r"7860(/\w+)", command)[1] for command, _ in COMMANDS] == [  # type: ignore[index]
         "/summarize",
         "/extract",
@@ -46,7 +47,7 @@ def test_the_readme_has_a_command_for_each_call() -> None:
 
 
 @pytest.mark.parametrize(("command", "shown"), COMMANDS, ids=["summarize", "extract", "audio", "health", "captions"])
-def test_a_command_of_the_readme_does_what_it_shows(command: str, shown: str, runner: Runner, tmp_path: Path) -> None:
+def test_a_command_does_what_it_shows(command: str, shown: str, runner: Runner, tmp_path: Path) -> None:
     local = command.replace("http://localhost:7860", runner.url)
     ran = subprocess.run(["bash", "-ec", local], cwd=tmp_path, capture_output=True, text=True, check=True)
     if shown:
@@ -60,7 +61,7 @@ def test_a_command_of_the_readme_does_what_it_shows(command: str, shown: str, ru
 
 
 def test_the_snippet_for_space_a_works_as_it_stands(runner: Runner) -> None:
-    (snippet,) = re.findall(r"```python\n(import httpx.*?)```", README, re.DOTALL)
+    (snippet,) = re.findall(r"```python\n(import httpx.*?)```", API, re.DOTALL)
     assert "https://YOUR_USERNAME-segmento-factory.hf.space" in snippet
     space_a: dict[str, Any] = {}
     exec(snippet.replace("https://YOUR_USERNAME-segmento-factory.hf.space", runner.url), space_a)
@@ -77,7 +78,7 @@ def test_the_snippet_for_space_a_works_as_it_stands(runner: Runner) -> None:
 def test_the_snippet_for_openais_sdk_works_as_it_stands(
     runner: Runner, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (snippet,) = re.findall(r"```python\n(from openai .*?)```", README, re.DOTALL)
+    (snippet,) = re.findall(r"```python\n(from openai .*?)```", API, re.DOTALL)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
     names: dict[str, Any] = {}
