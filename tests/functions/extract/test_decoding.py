@@ -11,13 +11,12 @@ from hypothesis import strategies as st
 from functions.extract.decoding import Span, decode
 from tests.strategies import examples
 
-SPANS = st.builds(
-    lambda first, width, label, score: Span(first, first + width, label, score),
-    st.integers(0, 20),
-    st.integers(0, 6),
-    st.integers(0, 3),
-    st.floats(0, 1),
-)
+
+def span(first: int, width: int, label: int, score: float) -> Span:
+    return Span(first, first + width, label, score)
+
+
+SPANS = st.builds(span, st.integers(0, 20), st.integers(0, 6), st.integers(0, 3), st.floats(0, 1))
 
 
 def conflicts(a: Span, b: Span, flat: bool, multi_label: bool) -> bool:

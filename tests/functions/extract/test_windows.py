@@ -55,10 +55,14 @@ def numbered(count: int, sentence: int = 17) -> list[Word]:
     return [Word("." if index % sentence == sentence - 1 else "w", index, index + 1) for index in range(count)]
 
 
+def repeated(pattern: list[int], count: int) -> list[int]:
+    return (pattern * count)[:count]
+
+
 def numbers_of_tokens(count: st.SearchStrategy[int], *, most: int) -> st.SearchStrategy[list[int]]:
     """Of so many words, each of which has up to `most`, and seldom more than three: a pattern again and again."""
     pattern = st.lists(st.sampled_from([1, 1, 2, 3, most]), min_size=1, max_size=40)
-    return st.builds(lambda pattern, count: (pattern * count)[:count], pattern, count)
+    return st.builds(repeated, pattern, count)
 
 
 @given(
