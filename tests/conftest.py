@@ -16,6 +16,7 @@ from typing import Any
 
 import httpx
 import pytest
+from hypothesis import settings
 
 from common.lazy import models
 from common.settings import PREFIX, get_settings
@@ -26,6 +27,11 @@ START_SECONDS = 60.0
 WAIT_SECONDS = 10.0
 
 SettingsEnv = Callable[..., None]
+
+# The same examples each time, so that a change fails for its own fault only. HYPOTHESIS_PROFILE=more has others, many.
+settings.register_profile("ci", max_examples=100, deadline=None, derandomize=True, database=None, print_blob=True)
+settings.register_profile("more", max_examples=2000, deadline=None, database=None, print_blob=True)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -1,8 +1,8 @@
 """Who is next, in costs that are easy to add up."""
 
-import random
-
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
 
 from common.callers import Flow
 from common.fair import REMEMBERED_CALLERS, FairQueue
@@ -106,16 +106,23 @@ def test_what_is_remembered_of_callers_and_requests_is_bounded() -> None:
     assert len(of._callers["one"].finished) < 1000
 
 
-def test_over_a_long_time_busy_callers_get_the_same_whatever_the_size_of_their_items() -> None:
-    chance = random.Random(4)
+@given(
+    st.tuples(*[st.floats(0.1, 100)] * 3),
+    st.lists(st.integers(0, 999), min_size=1, max_size=50),
+    st.integers(1, 300),
+)
+@example((1.0, 3.0, 10.0), [0, 7, 3, 3, 999, 12], 3000)
+def test_over_a_long_time_busy_callers_get_the_same_whatever_the_size_of_their_items(
+    sizes: tuple[float, float, float], requests: list[int], rounds: int
+) -> None:
     of: FairQueue[str] = FairQueue()
-    costs, got = {"a": 1.0, "b": 3.0, "c": 10.0}, dict.fromkeys("abc", 0.0)
+    costs, got = dict(zip("abc", sizes, strict=True)), dict.fromkeys("abc", 0.0)
     for caller in costs:
         for number in range(3):
             of.push(f"{caller}{number}", Flow(caller, number), costs[caller])
-    for number in range(3, 3000):
+    for number in range(3, 3 + rounds):
         item = of.pop()
         assert item is not None
         got[item[0]] += costs[item[0]]
-        of.push(f"{item[0]}{number}", Flow(item[0], chance.randrange(1000)), costs[item[0]])
+        of.push(f"{item[0]}{number}", Flow(item[0], requests[number % len(requests)]), costs[item[0]])
     assert max(got.values()) - min(got.values()) <= 2 * max(costs.values())

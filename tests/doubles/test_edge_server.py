@@ -20,30 +20,39 @@ from edge_tts.drm import DRM
 from edge_tts.exceptions import NoAudioReceived, UnexpectedResponse, WebSocketError
 from mutagen.mp3 import MP3
 
-from tests.doubles.edge_server import MESSAGE_BYTES, REFUSALS, STRIKES, Fault, SpeechCloud, seconds_of, tone
+from tests.doubles.edge_server import MESSAGE_BYTES, Fault, SpeechCloud, seconds_of, tone
 
 TEXT = 'The committee met on Tuesday, "to talk" about R&D - and a well-known bridge.'
 WORDS = ["The", "committee", "met", "on", "Tuesday", "to", "talk", "about", "R&D", "and", "a", "well-known", "bridge"]
 FRAME_SECONDS = 0.024
 MESSAGE_SECONDS = 0.12
 REFUSED = aiohttp.WSServerHandshakeError
-# A recording that is cut like this after its first sound the library takes for a whole one.
-UNNOTICED = (Fault.CLOSE_AFTER_AUDIO, Fault.CUT_MID_FRAME)
-# What edge-tts 7.3.1 raises. TimeoutError is the patience of this test, as the library waits a minute for an answer to
-# the handshake, and without limit for a message.
-ERRORS: dict[Fault, type[Exception]] = {
-    Fault.REFUSE: aiohttp.ClientConnectorError,
-    Fault.DNS: aiohttp.ClientConnectorDNSError,
-    Fault.TLS: aiohttp.ClientConnectorSSLError,
-    Fault.RESET: aiohttp.ClientOSError,
-    **dict.fromkeys(REFUSALS, REFUSED),
-    **dict.fromkeys((Fault.MUTE_HANDSHAKE, Fault.MUTE, Fault.STALL), TimeoutError),
-    **dict.fromkeys((Fault.NO_AUDIO, Fault.CLOSE_BEFORE_AUDIO, *UNNOTICED), NoAudioReceived),
-    **dict.fromkeys((Fault.GARBAGE, Fault.HUGE), WebSocketError),
-    Fault.GARBAGE_MESSAGE: ValueError,
-    Fault.WRONG_HEADER_LENGTH: UnexpectedResponse,
-}
-WHOLE = {Fault.NONE, Fault.DRIP}
+# What edge-tts 7.3.1 raises at a fault: before the first sound, and after three messages of it; how many of these are
+# heard then; and of each turn whether it came to its end. TimeoutError is the patience of this test, as the library
+# waits a minute for an answer to the handshake, and without limit for a message.
+AT_FAULTS: list[tuple[Fault, type[Exception], type[Exception] | None, int, list[bool]]] = [
+    (Fault.REFUSE, aiohttp.ClientConnectorError, aiohttp.ClientConnectorError, 0, []),
+    (Fault.DNS, aiohttp.ClientConnectorDNSError, aiohttp.ClientConnectorDNSError, 0, []),
+    (Fault.TLS, aiohttp.ClientConnectorSSLError, aiohttp.ClientConnectorSSLError, 0, []),
+    (Fault.RESET, aiohttp.ClientOSError, aiohttp.ClientOSError, 0, []),
+    (Fault.FORBIDDEN, REFUSED, REFUSED, 0, []),
+    (Fault.TOO_MANY, REFUSED, REFUSED, 0, []),
+    (Fault.SERVER_ERROR, REFUSED, REFUSED, 0, []),
+    (Fault.UNAVAILABLE, REFUSED, REFUSED, 0, []),
+    (Fault.MUTE_HANDSHAKE, TimeoutError, TimeoutError, 0, []),
+    (Fault.MUTE, TimeoutError, TimeoutError, 0, [False]),
+    (Fault.NO_AUDIO, NoAudioReceived, NoAudioReceived, 0, [True]),
+    (Fault.CLOSE_BEFORE_AUDIO, NoAudioReceived, NoAudioReceived, 0, [False]),
+    (Fault.STALL, TimeoutError, TimeoutError, 3, [False]),
+    # Half a recording: the library takes it for a whole one.
+    (Fault.CLOSE_AFTER_AUDIO, NoAudioReceived, None, 3, [False]),
+    (Fault.CUT_MID_FRAME, NoAudioReceived, None, 3, [False]),
+    (Fault.GARBAGE, WebSocketError, WebSocketError, 3, [False]),
+    (Fault.GARBAGE_MESSAGE, ValueError, ValueError, 3, [False]),
+    (Fault.WRONG_HEADER_LENGTH, UnexpectedResponse, UnexpectedResponse, 3, [False]),
+    (Fault.HUGE, WebSocketError, WebSocketError, 3, [False]),
+]
+WHOLE = [Fault.NONE, Fault.DRIP]
 
 
 @dataclass
@@ -190,36 +199,65 @@ def test_only_the_last_turns_are_kept_if_so_wished(cloud: SpeechCloud) -> None:
     assert [turn.text for turn in cloud.turns] == ["Two", "Three"]
 
 
-@pytest.mark.parametrize("fault", Fault, ids=lambda fault: fault.value)
-@pytest.mark.parametrize("messages_before", [0, 3])
-def test_what_the_library_does(
-    cloud: SpeechCloud, monkeypatch: pytest.MonkeyPatch, fault: Fault, messages_before: int
+def test_no_fault_is_forgotten_here() -> None:
+    assert {*WHOLE, *(fault for fault, *_ in AT_FAULTS)} == set(Fault)
+
+
+@pytest.mark.parametrize("fault", WHOLE, ids=lambda fault: fault.value)
+def test_the_library_hears_the_whole_of_a_turn_without_a_fault_however_slow(cloud: SpeechCloud, fault: Fault) -> None:
+    cloud.fault = fault
+    cloud.drip_seconds = 0.01
+    heard = hear()
+    assert heard.error is None
+    assert heard.length == pytest.approx(seconds_of(TEXT), abs=FRAME_SECONDS)
+    [turn] = cloud.turns
+    assert turn.closed.wait(3)
+    assert turn.ended.is_set()
+
+
+@pytest.mark.parametrize(
+    ("fault", "messages_before", "error", "messages", "ended"),
+    [
+        pytest.param(fault, before, error, messages, ended, id=f"{fault.value}-{before}")
+        for fault, at_first, later, heard, ended in AT_FAULTS
+        for before, error, messages in ((0, at_first, 0), (3, later, heard))
+    ],
+)
+def test_what_the_library_does_at_a_fault(
+    cloud: SpeechCloud,
+    monkeypatch: pytest.MonkeyPatch,
+    fault: Fault,
+    messages_before: int,
+    error: type[Exception] | None,
+    messages: int,
+    ended: list[bool],
 ) -> None:
     monkeypatch.setattr("edge_tts.communicate.WSS_URL", cloud.endpoint(fault))
     cloud.fault = fault
     cloud.messages_before = messages_before
-    cloud.drip_seconds = 0.01
-    expected = None if fault in UNNOTICED and messages_before else ERRORS.get(fault)
-    heard = hear(patience=0.3 if expected is TimeoutError else 5)
-    assert type(heard.error) is (expected or type(None)), repr(heard.error)
-    if fault in WHOLE:
-        assert heard.length == pytest.approx(seconds_of(TEXT), abs=FRAME_SECONDS)
-    else:
-        assert len(heard.sound) == (messages_before * MESSAGE_BYTES if fault in STRIKES else 0)
+    heard = hear(patience=0.3 if error is TimeoutError else 5)
+    assert type(heard.error) is (error or type(None)), repr(heard.error)
+    assert len(heard.sound) == messages * MESSAGE_BYTES
     assert all(turn.closed.wait(3) for turn in cloud.turns)
-    assert [turn.ended.is_set() for turn in cloud.turns] in ([], [fault in WHOLE | {Fault.NO_AUDIO}])
+    assert [turn.ended.is_set() for turn in cloud.turns] == ended
 
 
-@pytest.mark.parametrize("fault", REFUSALS)
-def test_only_a_403_is_asked_again(cloud: SpeechCloud, fault: Fault) -> None:
+def test_a_403_is_asked_again(cloud: SpeechCloud) -> None:
+    cloud.upcoming.append(Fault.FORBIDDEN)
+    assert (hear().error, cloud.handshakes) == (None, 2)
+
+
+@pytest.mark.parametrize(
+    ("fault", "status", "has_retry_after"),
+    [(Fault.TOO_MANY, 429, True), (Fault.SERVER_ERROR, 500, False), (Fault.UNAVAILABLE, 503, False)],
+    ids=["429", "500", "503"],
+)
+def test_no_other_refusal_is_asked_again(cloud: SpeechCloud, fault: Fault, status: int, has_retry_after: bool) -> None:
     cloud.upcoming.append(fault)
     heard = hear()
-    if fault is Fault.FORBIDDEN:
-        assert (heard.error, cloud.handshakes) == (None, 2)
-    else:
-        assert isinstance(heard.error, REFUSED)
-        assert (heard.error.status, cloud.handshakes) == (REFUSALS[fault], 1)
-        assert ("Retry-After" in (heard.error.headers or {})) == (fault is Fault.TOO_MANY)
+    assert isinstance(heard.error, REFUSED)
+    assert (heard.error.status, cloud.handshakes) == (status, 1)
+    assert ("Retry-After" in (heard.error.headers or {})) == has_retry_after
 
 
 def test_a_client_who_leaves_is_noticed(cloud: SpeechCloud) -> None:

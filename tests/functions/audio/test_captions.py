@@ -2,12 +2,14 @@
 
 import re
 from itertools import pairwise
-from random import Random
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from functions.audio.captions import MAX_COLUMNS, Caption, captions, srt, vtt
 from functions.audio.pieces import Word
+from tests.strategies import joined
 
 TEXT = 'He said: "Go home, now." Nobody went; it was 12 o\'clock.\n\nThe next day (a Tuesday) was worse & longer.'
 
@@ -79,12 +81,19 @@ def test_a_recording_without_known_words_has_one_caption(words: list[Word]) -> N
     assert captions(" Hello,  world ", words, 2.5) == [Caption(0, 2500, "Hello, world")]
 
 
-@pytest.mark.parametrize("seed", range(100))
-def test_any_times_become_increasing_ones_within_the_recording(seed: int) -> None:
-    random = Random(seed)
-    text = "".join(random.choices(["word", " ", ". ", ", ", "字", "\n\n", '"', "?", "a"], k=random.randint(20, 300)))
-    text += "end"
-    words = [Word(word.text, start := random.uniform(-1, 30), start + random.uniform(-1, 3)) for word in spoken(text)]
+@st.composite
+def texts_with_odd_times(draw: st.DrawFn) -> tuple[str, list[Word]]:
+    """A text, and its words at any times within and around a recording of 20 s, some of which end before they begin."""
+    text = draw(joined(["a", "word", " ", ". ", ", ", "字", "\n\n", '"', "?"], 300)) + "end"
+    words = spoken(text)
+    times = st.tuples(st.floats(-1, 30), st.floats(-1, 3))
+    drawn = draw(st.lists(times, min_size=len(words), max_size=len(words)))
+    return text, [Word(word.text, start, start + lasts) for word, (start, lasts) in zip(words, drawn, strict=True)]
+
+
+@given(texts_with_odd_times())
+def test_any_times_become_increasing_ones_within_the_recording(text_and_words: tuple[str, list[Word]]) -> None:
+    text, words = text_and_words
     check(captions(text, words, 20.0), text, 20.0)
 
 

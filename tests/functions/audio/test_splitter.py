@@ -2,13 +2,16 @@
 
 import time
 import unicodedata
-from random import Random
+from itertools import accumulate
 from xml.sax.saxutils import escape
 
 import pytest
 import regex
+from hypothesis import given
+from hypothesis import strategies as st
 
-from functions.audio.splitter import MAX_BYTES, PART_BYTES, size, split
+from functions.audio.splitter import LONGEST_GRAPHEME, MAX_BYTES, PART_BYTES, size, split
+from tests.strategies import examples, joined
 
 # Linear work on 20,000 characters takes some 20 ms.
 BOUND_SECONDS = 2.0
@@ -70,17 +73,18 @@ def test_unkind_texts_are_kept_whole_within_the_limit_and_in_time(name: str) -> 
     assert time.perf_counter() - begun < BOUND_SECONDS
 
 
-@pytest.mark.parametrize("seed", range(200))
-def test_any_text_is_the_sum_of_its_parts_and_no_grapheme_is_cut(seed: int) -> None:
-    random = Random(seed)
-    text = "".join(random.choices(PIECES, k=random.randint(1, 400)))
-    max_bytes = random.choice([64, 200, 1000, MAX_BYTES])
-    parts = check(text, random.randint(32, max_bytes), max_bytes)
-    borders = set()
-    for part in parts[:-1]:
-        borders.add(max(borders, default=0) + len(part))
-    graphemes = {found.start() for found in regex.finditer(r"\X", text)}
-    assert borders <= graphemes
+@examples(2)
+@given(
+    joined(PIECES, 400).filter(bool),
+    st.sampled_from([64, 200, 1000, MAX_BYTES]).flatmap(lambda most: st.tuples(st.integers(32, most), st.just(most))),
+)
+def test_any_text_is_the_sum_of_its_parts_and_no_grapheme_is_cut(text: str, limits: tuple[int, int]) -> None:
+    part_bytes, max_bytes = limits
+    borders = set(accumulate(map(len, check(text, part_bytes, max_bytes))))
+    for grapheme in regex.finditer(r"\X", text):
+        inside = borders & set(range(grapheme.start() + 1, grapheme.end()))
+        # Only what is too large to be one piece.
+        assert not inside or size(grapheme[0]) > max_bytes or len(grapheme[0]) > LONGEST_GRAPHEME
 
 
 def test_the_size_is_what_stands_in_the_ssml() -> None:

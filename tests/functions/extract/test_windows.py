@@ -1,8 +1,7 @@
-import random
 from itertools import pairwise
-from random import Random
 
-import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
 
 from functions.extract.windows import MAX_WORD_CHARACTERS, Splitter, Window, Word, iterate_windows
 
@@ -56,21 +55,39 @@ def numbered(count: int, sentence: int = 17) -> list[Word]:
     return [Word("." if index % sentence == sentence - 1 else "w", index, index + 1) for index in range(count)]
 
 
-@pytest.mark.parametrize("count", [1, 24, 100, 101, 150, 1000, 4321])
-@pytest.mark.parametrize("overlap", [24, 48, 99, 500])
-def test_windows_cover_the_text_and_their_cores_part_it(count: int, overlap: int) -> None:
-    random.seed(count)
-    words = numbered(count)
-    tokens = [random.choice([1, 1, 2, 3, 40]) for _ in words]
-    windows = split_windows(words, tokens, max_words=100, max_tokens=200, overlap=overlap)
-    assert (windows[0].start, windows[-1].stop) == (0, count)
+def repeated(pattern: list[int], count: int) -> list[int]:
+    return (pattern * count)[:count]
+
+
+def numbers_of_tokens(count: st.SearchStrategy[int], *, most: int) -> st.SearchStrategy[list[int]]:
+    """Of so many words, each of which has up to `most`, and seldom more than three: a pattern again and again."""
+    pattern = st.lists(st.sampled_from([1, 1, 2, 3, most]), min_size=1, max_size=40)
+    return st.builds(repeated, pattern, count)
+
+
+@given(
+    numbers_of_tokens(st.integers(1, 300) | st.integers(1, 4400), most=40),
+    st.integers(1, 100),
+    st.integers(40, 200),
+    st.integers(0, 500),
+)
+@example([1] * 24, 100, 200, 24)
+@example([1] * 100, 100, 200, 24)
+@example([1] * 101, 100, 200, 24)
+@example([1, 2] * 2200, 100, 200, 99)
+def test_windows_cover_the_text_and_their_cores_part_it(
+    tokens: list[int], max_words: int, max_tokens: int, overlap: int
+) -> None:
+    words = numbered(len(tokens))
+    windows = split_windows(words, tokens, max_words=max_words, max_tokens=max_tokens, overlap=overlap)
+    assert (windows[0].start, windows[-1].stop) == (0, len(words))
     assert [window.core_start for window in windows] == [0, *(window.core_stop for window in windows[:-1])]
-    assert windows[-1].core_stop == count
+    assert windows[-1].core_stop == len(words)
     for window in windows:
         assert window.start <= window.core_start < window.core_stop <= window.stop
-        assert window.stop - window.start <= 100
-        assert sum(tokens[window.start : window.stop]) <= 200
-    assert all(right.start < left.stop or right.start == left.stop for left, right in pairwise(windows))
+        assert window.stop - window.start <= max_words
+        assert sum(tokens[window.start : window.stop]) <= max_tokens
+    assert all(right.start <= left.stop for left, right in pairwise(windows))
 
 
 def test_text_that_fits_is_one_window() -> None:
@@ -88,24 +105,25 @@ def test_a_word_with_more_tokens_than_a_window_still_gets_one() -> None:
     assert [(window.start, window.stop) for window in windows] == [(0, 1), (1, 2), (2, 3)]
 
 
-@pytest.mark.parametrize("seed", range(60))
-def test_a_text_gives_the_same_spans_wherever_the_cuts_fall(seed: int) -> None:
-    """Spans that every window sees alike are reported once each, whatever the windows are."""
-    random = Random(seed)
-    words = numbered(random.randint(1, 900), random.choice([3, 17, 1000]))
-    tokens = [random.choice([1, 1, 2, 3, 12]) for _ in words]
-    planted = set()
-    for _ in range(random.randint(0, 300)):
-        first = random.randrange(len(words))
-        planted.add((first, min(first + random.randrange(MAX_WIDTH), len(words) - 1)))
-    overlap = random.choice([2 * MAX_WIDTH, 48, 128])
+@given(
+    numbers_of_tokens(st.integers(1, 900), most=12),
+    st.sampled_from([3, 17, 1000]),
+    st.sampled_from([2 * MAX_WIDTH, 48, 128]),
+    st.sampled_from([200, 384]),
+    st.sampled_from([4000, 8000]),
+)
+def test_every_span_is_reported_by_one_window_that_has_all_its_words(
+    tokens: list[int], sentence: int, overlap: int, max_words: int, max_tokens: int
+) -> None:
+    count = len(tokens)
     windows = split_windows(
-        words, tokens, max_words=random.choice([200, 384]), max_tokens=random.choice([4000, 8000]), overlap=overlap
+        numbered(count, sentence), tokens, max_words=max_words, max_tokens=max_tokens, overlap=overlap
     )
+    spans = [(first, last) for first in range(count) for last in range(first, min(first + MAX_WIDTH, count))]
     reported = [
-        span
+        (first, last)
         for window in windows
-        for span in planted
-        if window.start <= span[0] and span[1] < window.stop and window.core_start <= span[0] < window.core_stop
+        for first, last in spans
+        if window.start <= first and last < window.stop and window.core_start <= first < window.core_stop
     ]
-    assert sorted(reported) == sorted(planted)
+    assert sorted(reported) == spans

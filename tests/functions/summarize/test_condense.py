@@ -4,9 +4,12 @@ from collections.abc import Callable
 from itertools import pairwise
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from common.sentences import sentences
 from functions.summarize.condense import MAX_RANKED, condense, last_finished, windows
+from tests.strategies import examples, joined
 
 # A news story, with what a page puts around one: the lines in FILLER have nothing to do with it.
 LEAD = [
@@ -62,27 +65,28 @@ def tokens(text: str) -> int:
 COUNTS = pytest.mark.parametrize("count", [words, len, tokens])
 
 
-def random_text(seed: int) -> str:
-    source = random.Random(seed)
-    alphabet = [
-        "rain",
-        "Sun",
-        "the",
-        "The",
-        "Mr",
-        "x" * 30,
-        "今天",
-        "3",
-        "a",
-        *" " * 9,
-        ". ",
-        "! ",
-        "。",
-        "\n",
-        "\n\n",
-        '"',
-    ]
-    return "".join(source.choices(alphabet, k=source.randint(1, 400))).strip() or "a"
+PIECES = [
+    "a",
+    "rain",
+    "Sun",
+    "the",
+    "The",
+    "Mr",
+    "x" * 30,
+    "今天",
+    "3",
+    *[" "] * 9,
+    ". ",
+    "! ",
+    "。",
+    "\n",
+    "\n\n",
+    '"',
+]
+TEXTS = joined(PIECES, 400).map(lambda text: text.strip() or "a")
+# A long sentence, but for the spaces: of nothing but letters.
+ONE_SENTENCE = joined(PIECES, 150).map(lambda text: " ".join(re.findall(r"\w+", text)) or "a")
+BUDGETS = st.integers(1, 10) | st.integers(1, 150)
 
 
 def is_selection(shorter: str, text: str) -> bool:
@@ -161,15 +165,14 @@ def test_a_first_sentence_over_the_budget_is_cut_after_a_word() -> None:
     assert condense("one two three four five six. Seven.", 4, words) == "one two three four"
 
 
-@pytest.mark.parametrize("seed", range(10))
 @COUNTS
-def test_a_cut_is_as_long_as_the_budget_allows(seed: int, count: Callable[[str], int]) -> None:
-    sentence = " ".join(re.findall(r"\w+", random_text(seed)))
-    ends = [match.end() for match in re.finditer(r"\S+", sentence)]
-    least, most = count(sentence[: ends[0]]), count(sentence)
-    for budget in range(least, most, 1 + most // 20):
-        longest = max(end for end in ends if count(sentence[:end]) <= budget)
-        assert condense(sentence, budget, count) == sentence[:longest]
+@given(ONE_SENTENCE)
+def test_a_cut_is_as_long_as_the_budget_allows(count: Callable[[str], int], sentence: str) -> None:
+    openings = [sentence[: match.end()] for match in re.finditer(r"\S+", sentence)]
+    costs = [count(opening) for opening in openings]
+    for budget in range(costs[0], costs[-1] + 1, 1 + costs[-1] // 20):
+        longest = max(opening for opening, cost in zip(openings, costs, strict=True) if cost <= budget)
+        assert condense(sentence, budget, count) == longest
 
 
 def test_text_without_white_space_is_cut_inside() -> None:
@@ -186,25 +189,25 @@ def test_a_tokenizer_that_counts_more_for_the_whole_than_for_its_parts_is_obeyed
     assert all(count(part) <= 100 for part in windows(text, 100, count))
 
 
-@pytest.mark.parametrize("seed", range(50))
+@examples(3)
 @COUNTS
-def test_what_is_kept_are_sentences_in_their_order_within_the_budget(seed: int, count: Callable[[str], int]) -> None:
-    text = random_text(seed)
+@given(TEXTS, BUDGETS)
+def test_what_is_kept_are_sentences_in_their_order_within_the_budget(
+    count: Callable[[str], int], text: str, budget: int
+) -> None:
     first = sentences(text)[0].strip()
-    for budget in (1, 3, 10, 40, 150):
-        kept = condense(text, budget, count)
-        assert 0 < count(kept) <= budget
-        assert is_selection(kept, text) if count(first) <= budget else first.startswith(kept)
+    kept = condense(text, budget, count)
+    assert 0 < count(kept) <= budget
+    assert is_selection(kept, text) if count(first) <= budget else first.startswith(kept)
 
 
-@pytest.mark.parametrize("seed", range(50))
+@examples(3)
 @COUNTS
-def test_windows_cover_everything_within_the_budget(seed: int, count: Callable[[str], int]) -> None:
-    text = random_text(seed)
-    for budget in (1, 3, 10, 40, 150):
-        parts = windows(text, budget, count)
-        assert "".join("".join(parts).split()) == "".join(text.split())
-        assert all(0 < count(part) <= budget for part in parts)
+@given(TEXTS, BUDGETS)
+def test_windows_cover_everything_within_the_budget(count: Callable[[str], int], text: str, budget: int) -> None:
+    parts = windows(text, budget, count)
+    assert "".join("".join(parts).split()) == "".join(text.split())
+    assert all(0 < count(part) <= budget for part in parts)
 
 
 def test_windows_break_only_between_sentences_that_fit() -> None:

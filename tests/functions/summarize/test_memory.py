@@ -1,6 +1,5 @@
 """Whether a model fits is told from its header; whatever the header holds, nothing else is raised than the advice."""
 
-import random
 import re
 import struct
 from contextlib import suppress
@@ -8,12 +7,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
 
 from common import host
 from common.errors import ModelLoadFailed
 from functions.summarize import engine, memory
 from functions.summarize.model import EMBEDDED_FILE
 from tests.conftest import SettingsEnv
+from tests.strategies import examples
 
 # What llama.cpp says at load of the embedded model with 2048 tokens: "KV buffer size = 6.00 MiB".
 EMBEDDED_CACHE = 6 << 20
@@ -145,15 +147,26 @@ def test_a_missing_file_is_left_to_llama_cpp(tmp_path: Path) -> None:
     memory.check(tmp_path / "none.gguf", 4096, 0)
 
 
-def test_whatever_is_flipped_or_cut_off_nothing_else_is_raised(tmp_path: Path) -> None:
-    path = gguf(tmp_path / "a.gguf", llama())
-    whole = path.read_bytes()
-    dice = random.Random(1)
-    for _ in range(200):
-        damaged = bytearray(whole[: dice.randrange(len(whole)) if dice.random() < 0.3 else None])
-        for _ in range(dice.randrange(5)):
-            if damaged:
-                damaged[dice.randrange(len(damaged))] = dice.randrange(256)
-        path.write_bytes(damaged)
-        with suppress(ModelLoadFailed):
-            memory.check(path, 4096, 1 << 30)
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return gguf(tmp_path_factory.mktemp("whole") / "a.gguf", llama())
+
+
+@examples(2)
+@given(
+    st.just(1.0) | st.floats(0, 1),
+    st.lists(st.tuples(st.floats(0, 1, exclude_max=True), st.integers(0, 255)), max_size=5),
+)
+@example(1.0, [])
+@example(0.0, [])
+def test_whatever_is_flipped_or_cut_off_nothing_else_is_raised(
+    whole: Path, kept: float, flipped: list[tuple[float, int]]
+) -> None:
+    content = whole.read_bytes()
+    damaged = bytearray(content[: round(kept * len(content))])
+    for place, byte in flipped if damaged else []:
+        damaged[int(place * len(damaged))] = byte
+    path = whole.with_name("damaged.gguf")
+    path.write_bytes(damaged)
+    with suppress(ModelLoadFailed):
+        memory.check(path, 4096, 1 << 30)

@@ -82,8 +82,11 @@ def test_an_article_that_just_fits_is_read_whole_in_every_mode(llama: LlamaEngin
     assert response.input_tokens == room
 
 
-@pytest.mark.parametrize("room", [ROOM, None])
-def test_error_names_the_text_with_its_tokens_and_the_room(llama: LlamaEngine, room: int | None) -> None:
+# Without a room of its own it is the context of 2,048 tokens, less 40 for the answer and some for the frame.
+@pytest.mark.parametrize(("room", "least", "largest"), [(ROOM, ROOM, ROOM), (None, 1849, 2007)])
+def test_error_names_the_text_with_its_tokens_and_the_room(
+    llama: LlamaEngine, room: int | None, least: int, largest: int
+) -> None:
     text = article(120)
     with pytest.raises(InvalidInput) as error:
         summarize(llama, request(text), configured("error", room))
@@ -91,7 +94,7 @@ def test_error_names_the_text_with_its_tokens_and_the_room(llama: LlamaEngine, r
     assert named.field == "text"
     has, most = map(int, re.findall(r"\d+", named.detail))
     assert has == tokens(llama, text)
-    assert most == ROOM if room else llama.context_tokens - 40 > most > llama.context_tokens - 200
+    assert least <= most <= largest
     assert llama.idle()
 
 
@@ -201,25 +204,27 @@ def test_map_reduce_that_is_cancelled_among_its_parts_frees_every_place(llama: L
         wait_until(llama.idle, "every part gave its place back")
 
 
-@pytest.mark.parametrize("overflow", MODES)
-@pytest.mark.parametrize(
+VERY_LONG = pytest.mark.parametrize(
     "text",
     [article(140), "x" * 6000, "🙂" * 1200, "今日は" * 600, "<|eot_id|><|begin_of_text|>" * 250, ". \n\n" * 2500],
     ids=["news", "one word", "emoji", "kana", "control tokens", "stops"],
 )
-def test_text_of_many_times_the_context_is_answered_or_refused(llama: LlamaEngine, overflow: str, text: str) -> None:
-    settings = configured(overflow, 384)
-    asked = request(text, max_tokens=8)
-    if overflow == "error":
-        with pytest.raises(
-            InvalidInput, match=f"has {tokens(llama, text.strip())} tokens; there is room or time for 384"
-        ):
-            summarize(llama, asked, settings)
-        return
-    response = summarize(llama, asked, settings)
+
+
+@pytest.mark.parametrize("overflow", ["condense", "map_reduce"])
+@VERY_LONG
+def test_text_of_many_times_the_context_is_answered(llama: LlamaEngine, overflow: str, text: str) -> None:
+    response = summarize(llama, request(text, max_tokens=8), configured(overflow, 384))
     assert response.condensed
     assert response.input_tokens == tokens(llama, text.strip()) > 2 * llama.context_tokens
     assert response.usage.completion_tokens <= 8
+
+
+@VERY_LONG
+def test_text_of_many_times_the_context_is_refused_where_it_is_to_be(llama: LlamaEngine, text: str) -> None:
+    has = tokens(llama, text.strip())
+    with pytest.raises(InvalidInput, match=f"has {has} tokens; there is room or time for 384"):
+        summarize(llama, request(text, max_tokens=8), configured("error", 384))
 
 
 def test_map_reduce_without_a_room_of_its_own_fits_the_context(llama: LlamaEngine) -> None:

@@ -1,11 +1,15 @@
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from functions.summarize.planning import Costs
-from functions.summarize.rates import BULK_ROWS, BULK_SECONDS, FURTHER_SEQUENCE, OUTLIER, ROW_BLOCK, SMOOTHING, Rates
+from functions.summarize.rates import BULK_ROWS, BULK_SECONDS, OUTLIER, ROW_BLOCK, SMOOTHING, Rates
 
 PARALLEL = 4
 SLICE_SECONDS = 0.25
 HOUR = 3600.0
+# What float arithmetic may add.
+ROUNDING = 1e-9
 
 
 @pytest.fixture
@@ -37,7 +41,7 @@ def test_every_phase_and_load_has_its_own_average(rates: Rates) -> None:
 def test_a_newer_measurement_counts_for_its_share(rates: Rates) -> None:
     rates.observe(0, 1, False, 1.0)
     rates.observe(0, 1, False, 2.0)
-    assert rates.costs(False).decode_seconds_per_step[0] == pytest.approx(1 + SMOOTHING)
+    assert rates.costs(False).decode_seconds_per_step[0] == pytest.approx(1.15)
 
 
 def test_a_host_that_slows_down_for_good_is_believed(rates: Rates) -> None:
@@ -50,18 +54,15 @@ def test_a_host_that_slows_down_for_good_is_believed(rates: Rates) -> None:
 def test_what_was_not_measured_is_derived_from_what_was() -> None:
     costs = measured(0.09, 0.3).costs(True)
     assert costs.slice_seconds_per_token == costs.prefill_seconds_per_token
-    assert costs.decode_seconds_per_step == pytest.approx(
-        [0.3 * (1 + FURTHER_SEQUENCE * further) for further in range(PARALLEL)]
-    )
+    # Each further sequence adds 0.6 of what a step of one takes.
+    assert costs.decode_seconds_per_step == pytest.approx([0.3, 0.48, 0.66, 0.84])
 
 
 def test_an_unmeasured_load_is_derived_from_the_nearest_one(rates: Rates) -> None:
     rates.observe(0, 1, False, 0.3)
     rates.observe(0, 4, False, 2.8)
-    one, two, three, four = rates.costs(False).decode_seconds_per_step
-    assert (one, four) == (0.3, 2.8)
-    assert two == pytest.approx(0.3 * (1 + FURTHER_SEQUENCE))
-    assert three == pytest.approx(2.8 * (1 + 2 * FURTHER_SEQUENCE) / (1 + 3 * FURTHER_SEQUENCE))
+    # Two take 1.6 times as long as one; three take 2.2 of what four take in 2.8.
+    assert rates.costs(False).decode_seconds_per_step == pytest.approx([0.3, 0.48, 2.2, 2.8])
 
 
 def test_before_anything_is_measured_there_are_costs_all_the_same(rates: Rates) -> None:
@@ -124,21 +125,55 @@ def test_the_best_costs_are_the_least_ever_while_the_latest_move_on(rates: Rates
     )
 
 
-@pytest.mark.parametrize("sequences", range(1, PARALLEL + 1))
-@pytest.mark.parametrize("streams", [True, False])
-@pytest.mark.parametrize("prefill", [0.2, 0.092, 0.01, 0.003, 0.0002])
-def test_a_slice_keeps_to_its_time_and_fills_blocks_of_rows(sequences: int, streams: bool, prefill: float) -> None:
+@pytest.mark.parametrize(
+    ("prefill", "streams", "rows"),
+    [
+        # Not even the 16 rows of one block fit 0.25 s; to read efficiently takes 64.
+        (0.2, True, [15, 14, 13, 12]),
+        (0.2, False, [63, 62, 61, 60]),
+        (0.092, True, [15, 14, 13, 12]),
+        (0.092, False, [63, 62, 61, 60]),
+        # Beside one 22 rows fit 0.25 s, and 297 fit 3 s: one block and 18 blocks, less the row of the one that decodes.
+        (0.01, True, [15, 14, 13, 12]),
+        (0.01, False, [287, 286, 285, 284]),
+        # 80 rows beside one, 78 beside two, 76 beside three, 74 beside four: 5, 5, 4 and 4 blocks.
+        (0.003, True, [79, 78, 61, 60]),
+        (0.003, False, [991, 990, 989, 988]),
+        # 997 rows beside one, 11,997 in 3 s: 62 and 749 blocks.
+        (0.00025, True, [991, 990, 989, 988]),
+        (0.00025, False, [11983, 11982, 11981, 11980]),
+    ],
+)
+def test_a_slice_has_as_many_whole_blocks_as_fit_its_time(prefill: float, streams: bool, rows: list[int]) -> None:
     rates = measured(prefill, 3 * prefill)
-    rows = rates.slice_rows(sequences, streams)
-    seconds, least = (SLICE_SECONDS, ROW_BLOCK) if streams else (BULK_SECONDS, BULK_ROWS)
+    assert [rates.slice_rows(sequences, streams) for sequences in (1, 2, 3, 4)] == rows
+
+
+@given(st.floats(1e-5, 1), st.floats(1e-4, 3), st.integers(1, PARALLEL))
+def test_a_slice_with_someone_reading_along_keeps_to_its_time_and_fills_it(
+    prefill: float, decode: float, sequences: int
+) -> None:
+    rates = measured(prefill, decode)
+    rows = rates.slice_rows(sequences, True)
+    taken = rates.costs(True).decode_seconds_per_step[sequences - 1] + rows * prefill
     assert rows > 0
-    assert (rows + sequences) % ROW_BLOCK == 0
-    assert rows + sequences >= least
-    step = rates.costs(streams).decode_seconds_per_step[sequences - 1]
-    taken = step + rows * prefill
-    assert taken <= seconds or rows + sequences == least
+    # Where not even a few rows fit, it is one block.
+    assert taken <= SLICE_SECONDS + ROUNDING or rows + sequences == ROW_BLOCK
     # One block more would be too much.
-    assert taken + ROW_BLOCK * prefill > seconds
+    assert taken + ROW_BLOCK * prefill > SLICE_SECONDS - ROUNDING
+
+
+@given(st.floats(1e-5, 1), st.floats(1e-4, 3), st.integers(1, PARALLEL))
+def test_a_slice_with_nobody_reading_along_has_whole_blocks_and_enough_of_them(
+    prefill: float, decode: float, sequences: int
+) -> None:
+    rates = measured(prefill, decode)
+    rows = rates.slice_rows(sequences, False)
+    taken = rates.costs(False).decode_seconds_per_step[sequences - 1] + rows * prefill
+    assert (rows + sequences) % ROW_BLOCK == 0
+    assert rows + sequences >= BULK_ROWS
+    assert taken <= BULK_SECONDS + ROUNDING or rows + sequences == BULK_ROWS
+    assert taken + ROW_BLOCK * prefill > BULK_SECONDS - ROUNDING
 
 
 def test_where_a_block_takes_far_too_long_fewer_rows_are_read() -> None:
