@@ -19,6 +19,7 @@ HEAVY = {
     "lameenc",
     "llama_cpp",
     "numpy",
+    "onnx",
     "onnxruntime",
     "tokenizers",
     "torch",

@@ -6,6 +6,7 @@ The weights of OUT.onnx are in OUT.onnx.weights: onnxruntime maps that file into
 import argparse
 import os
 import sys
+import textwrap
 from pathlib import Path
 from typing import get_args
 
@@ -30,7 +31,7 @@ def main() -> None:
     except (NotRecognised, NotEqual) as error:
         kind = "not recognised" if isinstance(error, NotRecognised) else "not equal after rebuilding"
         # One line, also of a library's longer message.
-        print(" ".join(f"{kind}: {error}".split()))
+        print(textwrap.shorten(f"{kind}: {error}", 500, placeholder=" .."))
         sys.exit(NOT_REBUILT)
     size = sum(os.path.getsize(f"{options.target}{suffix}") for suffix in SUFFIXES)
     print(f"{options.target}: {size / 1e6:.0f} MB, {options.precision}; its exact form gives the same logits")

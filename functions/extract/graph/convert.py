@@ -46,7 +46,7 @@ def convert(source: Path, target: Path, precision: Precision) -> None:
         for suffix in SUFFIXES:
             Path(f"{target}{suffix}").unlink(missing_ok=True)
         if _is_final(error):
-            raise NotRecognised(f"no graph that runs can be built of its parts: {error!r}") from error
+            raise NotRecognised(f"it, or what was built of it, does not run: {error!r}") from error
         raise
 
 
@@ -54,8 +54,8 @@ def _is_final(error: BaseException) -> bool:
     """Whether an odd export is what made a library fail."""
     if not isinstance(error, Exception) or isinstance(error, (NotRecognised, NotEqual, MemoryError, OSError)):
         return False
-    # onnxruntime has no exception of its own for memory ("Failed to allocate memory", "bad allocation").
-    return "alloc" not in str(error)
+    # onnxruntime has no exception of its own for a lack of memory.
+    return not any(sign in str(error) for sign in ("allocate memory", "bad_alloc"))
 
 
 def _save(model: onnx.ModelProto, path: Path) -> None:

@@ -22,21 +22,21 @@ WIDEST_SPAN, FARTHEST_POSITION = 1000, 1_000_000
 def read(graph: GraphProto) -> Gliner:
     """Raises NotRecognised, whatever is odd about the graph; MemoryError and OSError say nothing about it."""
     try:
-        return _Reader(graph).gliner()
+        return _Reader(Walk(graph)).gliner()
     except (MemoryError, OSError):
         raise
     except Exception as error:
         frames = [frame for frame in traceback.extract_tb(error.__traceback__)[1:] if frame.filename == __file__]
-        blocks = " <- ".join(frame.name.strip("_") for frame in frames)
+        blocks = dict.fromkeys(frame.name.strip("_") for frame in frames if frame.name.isidentifier())
         reason = str(error) if isinstance(error, NotRecognised) else repr(error)
-        raise NotRecognised(f"{blocks}: {reason}") from error
+        raise NotRecognised(f"{' <- '.join(blocks) or 'graph'}: {reason}") from error
 
 
 class _Reader:
     """A method takes the name of a block's output. It returns the block, and the name of the block's input."""
 
-    def __init__(self, graph: GraphProto) -> None:
-        self._walk = Walk(graph)
+    def __init__(self, walk: Walk) -> None:
+        self._walk = walk
 
     def gliner(self) -> Gliner:
         """logits <- span head <- encoder <- embeddings <- input_ids"""
