@@ -2,6 +2,20 @@
 
 import os
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+
+@contextmanager
+def waiting_for_child() -> Iterator[int]:
+    """The parent's half: a pipe, to be the child's standard input, that ends with this block or with this process."""
+    # Neither end is inherited by other children. Nothing is written to it.
+    reading, writing = os.pipe()
+    try:
+        yield reading
+    finally:
+        os.close(reading)
+        os.close(writing)
 
 
 def end_with_parent() -> None:

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from common.settings import PROFILES, ROOT, ExtractSettings
-from functions.extract import graph
+from functions.extract.graph.prepare import MODEL, prepared
 from tests.conftest import lambda_event
 from tests.doubles.edge_server import SpeechCloud
 from tests.doubles.lambda_runtime import LambdaRuntime, start
@@ -50,14 +50,14 @@ def cases(cloud: SpeechCloud, scratch: Path) -> Iterator[Case]:
     if LLAMA.is_file():
         yield Case("summarize", "1B, true shape", {"summarize__model": LLAMA}, article)
     yield Case("extract", "embedded", embedded, {"text": ARTICLE})
-    if (GLINER / graph.MODEL).is_file():
+    if (GLINER / MODEL).is_file():
         plain = scratch / "exported"
         plain.mkdir()
         for path in GLINER.iterdir():
             if path.is_file():
                 (plain / path.name).symlink_to(path)
         yield Case("extract", "small, true shape, as exported", {"extract__model": plain}, {"text": ARTICLE})
-        graph.prepared(GLINER / graph.MODEL, ExtractSettings().precision, scratch, make=True)
+        prepared(GLINER / MODEL, ExtractSettings().precision, scratch, make=True)
         yield Case("extract", "small, true shape, rebuilt", {"extract__model": GLINER}, {"text": ARTICLE})
     yield Case("audio", "-", {"audio__endpoint": cloud.url}, {"text": "Hello world"})
     yield Case("health", "-", {}, None)

@@ -21,6 +21,7 @@ HEAVY = {
     "lameenc",
     "llama_cpp",
     "numpy",
+    "onnx",
     "onnxruntime",
     "tokenizers",
     "torch",

@@ -51,7 +51,7 @@ def main() -> None:
     os.environ["FACTORY_EXTRACT__MODEL"] = str(options.model)
     from functions.extract import engine
     from functions.extract.feeds import feeds
-    from functions.extract.graph import prepared
+    from functions.extract.graph.prepare import prepared
 
     loaded = engine.load(lambda _: None)
     encoded = loaded.read(text(Random(1), options.words), loaded.prompt(LABELS), LABELS, 0.5).take()

@@ -45,7 +45,7 @@ def load(report: Report) -> GlinerEngine:
 
 
 def _session(path: Path, settings: ExtractSettings, report: Report) -> Any:
-    from functions.extract.graph import prepared
+    from functions.extract.graph.prepare import prepared
     from functions.extract.runtime import onnxruntime
 
     report(ModelStatus("loading", None, "the graph is rebuilt when it is loaded for the first time"))

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, get_args
 
 from common.settings import Precision
-from functions.extract.graph import prepared
+from functions.extract.graph.prepare import prepared
 
 FILES = ("model.onnx", "tokenizer.json", "gliner_config.json")
 

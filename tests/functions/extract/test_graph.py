@@ -15,11 +15,13 @@ import pytest
 from onnx import helper, numpy_helper
 
 from common.settings import ROOT
-from functions.extract import engine, graph
+from functions.extract import engine
 from functions.extract.feeds import Text, feeds
-from functions.extract.graph import NotEqual, convert, prepared
-from functions.extract.rebuild import buckets
-from functions.extract.recognise import NotRecognised
+from functions.extract.graph import prepare
+from functions.extract.graph.convert import NotEqual, convert
+from functions.extract.graph.prepare import prepared
+from functions.extract.graph.walk import NotRecognised
+from functions.extract.graph.write.attention import buckets
 from tests.conftest import SettingsEnv
 from tests.functions.extract.conftest import extract
 
@@ -208,10 +210,10 @@ def test_services_that_start_together_make_it_once(tmp_path: Path) -> None:
     program = """
 import sys
 from pathlib import Path
-from functions.extract import graph
-run, source = graph._run, Path(sys.argv[1])
-graph._run = lambda *arguments: print("made") or run(*arguments)
-print(graph.prepared(source, "fp32", source.parent, make=True))
+from functions.extract.graph import prepare
+run, source = prepare._run, Path(sys.argv[1])
+prepare._run = lambda *arguments: print("made") or run(*arguments)
+print(prepare.prepared(source, "fp32", source.parent, make=True))
 """
     command = [sys.executable, "-c", program, str(source)]
     together = [subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) for _ in range(4)]
@@ -254,7 +256,7 @@ def test_an_export_that_is_left_alone_is_asked_once_and_serves(
     caplog.set_level(logging.INFO)
     first = engine.load(lambda _: None)
     assert "used as it is: not equal after rebuilding: logits that differ by" in caplog.text
-    monkeypatch.setattr(graph.subprocess, "run", lambda *_, **__: pytest.fail("asked again"))
+    monkeypatch.setattr(prepare.subprocess, "run", lambda *_, **__: pytest.fail("asked again"))
     engine.load(lambda _: None)
     assert extract(first, "Tim Cook of Apple", threshold=0.01).words == 4
 
@@ -263,7 +265,7 @@ def test_a_failing_converter_leaves_the_export_in_use(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     source = Path(shutil.copy(SMALL, tmp_path / "model.onnx"))
-    monkeypatch.setattr(graph, "TIME_LIMIT_SECONDS", 0.01)
+    monkeypatch.setattr(prepare, "TIME_LIMIT_SECONDS", 0.01)
     assert prepared(source, "fp32", tmp_path / "cache", make=True) == source
     assert "could not be prepared and is used as it is" in caplog.text
     assert not [path for path in (tmp_path / "prepared").iterdir() if path.is_dir()]

@@ -1,0 +1,124 @@
+"""Prepares a GLiNER export for this engine: its graph is rebuilt once, proved, and kept beside the file.
+
+`read.py` takes the parts (`parts.py`) out of the exported graph, over which `walk.py` goes. `write/` makes a new graph
+of them. `convert.py` does both, in another process, and compares. An export that is not recognised, or whose rebuilt
+graph does not give the same logits, is left as it is; that is kept as well.
+"""
+
+import hashlib
+import json
+import logging
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from common.child import waiting_for_child
+from common.settings import ROOT, Precision
+
+logger = logging.getLogger(__name__)
+
+# What is kept was made by this version of the rebuilding: count up when it makes something else.
+VERSION = 1
+MODEL = "model.onnx"
+LEFT_ALONE = "left-alone.txt"
+MAKING = ".making-"
+LOCK = ".lock"
+# The exit code that says: not recognised or not equal, and why. Any other but 0 is no answer: a crash, a full disk.
+NOT_REBUILT = 3
+TIME_LIMIT_SECONDS = 900
+
+
+def prepared(source: Path, precision: Precision, cache_folder: Path, *, make: bool) -> Path:
+    """The file to load for `source`: its rebuilt graph, or itself where it cannot be rebuilt.
+
+    What was made before is found by the content of `source`, in `prepared/` beside it or in `cache_folder`; else, when
+    `make` is true, it is made by another process, whose memory is gone with it.
+    """
+    beside = source.parent / "prepared"
+    places = [beside, cache_folder / "extract"]
+    name = f"{_digest(source, beside)[:16]}-{precision}-{VERSION}"
+    for place in places:
+        if (found := _kept(source, place / name)) is not None:
+            return found
+    if not make:
+        logger.warning("%s has not been prepared and is used as it is", source)
+        return source
+    for place in places:
+        if (found := _make(source, place / name, precision)) is not None:
+            return found
+    logger.warning("%s could not be prepared and is used as it is", source)
+    return source
+
+
+def _kept(source: Path, folder: Path) -> Path | None:
+    if (folder / MODEL).is_file():
+        return folder / MODEL
+    if (folder / LEFT_ALONE).is_file():
+        logger.info("%s is used as it is: %s", source, (folder / LEFT_ALONE).read_text(encoding="utf-8").strip())
+        return source
+    return None
+
+
+def _make(source: Path, folder: Path, precision: Precision) -> Path | None:
+    """None where `folder` cannot be written: elsewhere it may be. `source` itself where the other process failed."""
+    from filelock import FileLock
+
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        # Services that start together make it once, since it takes a multiple of the model's memory.
+        with FileLock(folder.parent / LOCK):
+            if (found := _kept(source, folder)) is not None:
+                return found
+            for left_behind in folder.parent.glob(f"{MAKING}*"):
+                shutil.rmtree(left_behind, ignore_errors=True)
+            with tempfile.TemporaryDirectory(dir=folder.parent, prefix=MAKING) as temporary:
+                made = Path(temporary) / "made"
+                made.mkdir()
+                done = _run(source, made / MODEL, precision)
+                if done.returncode == NOT_REBUILT:
+                    (made / LEFT_ALONE).write_text(done.stdout, encoding="utf-8")
+                elif done.returncode != 0:
+                    reason = (done.stderr.strip() or f"exit code {done.returncode}").rpartition("\n")[2]
+                    logger.warning("%s could not be prepared and is used as it is: %s", source, reason)
+                    return source
+                made.rename(folder)
+    except subprocess.TimeoutExpired as error:
+        logger.warning("%s could not be prepared and is used as it is: %s", source, error)
+        return source
+    except OSError as error:
+        logger.info("%s cannot be prepared in %s: %s", source, folder.parent, error)
+        return None
+    return _kept(source, folder)
+
+
+def _run(source: Path, target: Path, precision: Precision) -> "subprocess.CompletedProcess[str]":
+    """`convert` as a process of its own. Raises TimeoutExpired and OSError."""
+    files = [str(source), str(target)]
+    command = [sys.executable, "-m", "functions.extract.graph", *files, "--precision", precision, "--child"]
+    with waiting_for_child() as pipe:
+        return subprocess.run(
+            command, cwd=ROOT, stdin=pipe, capture_output=True, text=True, timeout=TIME_LIMIT_SECONDS, check=False
+        )
+
+
+def _digest(source: Path, folder: Path) -> str:
+    """SHA-256 of the file; noted beside it, since a large one takes a while to read, until its size or time changes."""
+    state = source.stat()
+    facts = [state.st_size, state.st_mtime_ns]
+    note = folder / f"{source.name}.sha256.json"
+    try:
+        noted = json.loads(note.read_text(encoding="utf-8"))
+        if noted["size_and_time"] == facts:
+            return str(noted["sha256"])
+    except (OSError, ValueError, KeyError, TypeError):
+        pass
+    with source.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    try:
+        folder.mkdir(exist_ok=True)
+        note.write_text(json.dumps({"size_and_time": facts, "sha256": digest}), encoding="utf-8")
+    except OSError:
+        logger.debug("nothing can be noted in %s", folder)
+    return digest

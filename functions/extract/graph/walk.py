@@ -1,0 +1,167 @@
+"""A walk over an ONNX graph, from its outputs back to its inputs. It knows operators, and no model.
+
+Exporters name nodes as they like, and each version of torch writes other operators between the ones that matter. So
+nothing is found by its name, and whatever only moves, scales or masks numbers can be passed over.
+"""
+
+from collections.abc import Iterator
+from graphlib import TopologicalSorter
+from typing import Any
+
+import numpy as np
+from onnx import GraphProto, NodeProto, helper, numpy_helper
+
+from functions.extract.graph.parts import Array, Linear, Mlp, Norm
+
+# Where the data comes in, of operators that leave the numbers as they are (or scale or mask them).
+DATA_INPUT = {
+    **dict.fromkeys(["Identity", "Cast", "Dropout", "Reshape", "Flatten", "Squeeze", "Unsqueeze", "Transpose"], 0),
+    **dict.fromkeys(["Expand", "Tile", "Slice", "Gather", "GatherElements", "GatherND", "Relu", "Div", "Mul"], 0),
+    "ScatterND": 2,
+}
+
+
+class NotRecognised(Exception):
+    """The graph is not what was looked for; says what that was."""
+
+
+class Walk:
+    """A tensor's name stands for the node that makes it. Methods raise NotRecognised unless they may return None."""
+
+    def __init__(self, graph: GraphProto) -> None:
+        self.inputs = [value.name for value in graph.input]
+        self.outputs = [value.name for value in graph.output]
+        self._nodes = graph.node
+        self._producers: dict[str, NodeProto] = {name: node for node in graph.node for name in node.output if name}
+        self._initializers = {tensor.name: tensor for tensor in graph.initializer}
+        self._constants: dict[str, Array | None] = {}
+        # No walk around a cycle would end. Raises CycleError.
+        TopologicalSorter({name: node.input for name, node in self._producers.items()}).prepare()
+
+    def nodes(self, operator: str) -> Iterator[NodeProto]:
+        return (node for node in self._nodes if node.op_type == operator)
+
+    def producer(self, name: str) -> NodeProto | None:
+        return self._producers.get(name)
+
+    def node(self, name: str) -> NodeProto:
+        if (node := self._producers.get(name)) is None:
+            raise NotRecognised(f"{name!r} is no operator's output")
+        return node
+
+    def input(self, node: NodeProto, index: int) -> str:
+        if index >= len(node.input) or not node.input[index]:
+            raise NotRecognised(f"the operator {node.op_type} without an input {index}")
+        return str(node.input[index])
+
+    def inputs_of(self, node: NodeProto, operator: str, count: int) -> list[str]:
+        """All inputs of `node`, which must be such an operator with so many of them."""
+        if node.op_type != operator or len(node.input) != count:
+            found = f"{node.op_type} with {len(node.input)} inputs"
+            raise NotRecognised(f"the operator {found}, not {operator} with {count}")
+        return list(node.input)
+
+    def attribute(self, node: NodeProto, name: str, default: Any) -> Any:
+        found = (helper.get_attribute_value(attribute) for attribute in node.attribute if attribute.name == name)
+        return next(found, default)
+
+    def either_side(self, node: NodeProto | None, operator: str) -> list[tuple[str, str]]:
+        """The two inputs of a commutative operator in both orders; nothing if the node is another one."""
+        if node is None or node.op_type != operator or len(node.input) != 2:
+            return []
+        left, right = node.input
+        return [(left, right), (right, left)]
+
+    def source(self, name: str) -> str:
+        """What `name` is made of, past everything that only moves, scales or masks numbers."""
+        while (origin := self.step(name)) is not None:
+            name = origin
+        return name
+
+    def behind(self, name: str) -> NodeProto:
+        return self.node(self.source(name))
+
+    def step(self, name: str) -> str | None:
+        """One operator back from `name`; None at a constant, an input, or an operator that makes new numbers."""
+        node = self._producers.get(name)
+        if node is None or self.constant(name) is not None:
+            return None
+        if node.op_type in DATA_INPUT:
+            return self.input(node, DATA_INPUT[node.op_type])
+        if node.op_type != "Where":
+            return None
+        _, chosen, otherwise = self.inputs_of(node, "Where", 3)
+        return chosen if self.constant(otherwise) is not None else otherwise
+
+    def constant(self, name: str) -> Array | None:
+        """The value of an initializer or of a constant, also behind Identity."""
+        while (node := self._producers.get(name)) is not None and node.op_type == "Identity":
+            name = self.input(node, 0)
+        if name not in self._constants:
+            tensor = self._initializers.get(name)
+            if tensor is None and node is not None and node.op_type == "Constant":
+                tensor = self.attribute(node, "value", None)
+            value = None if tensor is None else numpy_helper.to_array(tensor)
+            self._constants[name] = (
+                value.astype(np.float32) if value is not None and value.dtype == np.float64 else value
+            )
+        return self._constants[name]
+
+    def weights(self, *names: str) -> list[Array]:
+        """The constants of these names."""
+        found = [value for name in names if (value := self.constant(name)) is not None]
+        if len(found) != len(names):
+            raise NotRecognised(f"one of {', '.join(map(repr, names))} is no constant")
+        return found
+
+    def number(self, name: str) -> float | None:
+        """The value of a constant with one element."""
+        value = self.constant(name)
+        return None if value is None or value.size != 1 else value.item()
+
+    def sizes(self, name: str) -> list[int]:
+        """The constant ones of a shape's sizes, which a concatenation may join with others."""
+        value, node = self.constant(name), self._producers.get(name)
+        if value is not None:
+            return [int(size) for size in value.ravel()]
+        if node is None or node.op_type != "Concat":
+            return []
+        return [size for part in node.input for size in self.sizes(part)]
+
+    def norm(self, name: str) -> tuple[Norm, str]:
+        """name <- LayerNormalization <- x, weight, bias"""
+        node = self.node(name)
+        x, *names = self.inputs_of(node, "LayerNormalization", 3)
+        weight, bias = self.weights(*names)
+        return Norm(weight, bias, self.attribute(node, "epsilon", 1e-5)), x
+
+    def mlp(self, name: str) -> tuple[Mlp, str]:
+        """name <- Linear <- ReLU <- Linear <- x"""
+        second, between = self.need_linear(name)
+        first, x = self.need_linear(between)
+        return Mlp(first, second), x
+
+    def need_linear(self, name: str) -> tuple[Linear, str]:
+        source = self.source(name)
+        if (found := self.linear(source)) is None:
+            raise NotRecognised(f"the operator {self.node(source).op_type} where a linear layer belongs")
+        return found
+
+    def linear(self, name: str) -> tuple[Linear, str] | None:
+        """name <- (Add <- bias) <- MatMul <- x, weight"""
+        node = self.producer(name)
+        bias: Array | None = None
+        for side, other in self.either_side(node, "Add"):
+            bias = self.constant(side)
+            if bias is not None and bias.ndim == 1:
+                node = self.producer(other)
+                break
+        if node is None or node.op_type != "MatMul":
+            return None
+        x, weight_name = self.inputs_of(node, "MatMul", 2)
+        weight = self.constant(weight_name)
+        if weight is None or weight.ndim != 2:
+            return None
+        if bias is None or bias.shape != weight.shape[1:]:
+            bias = np.zeros(weight.shape[1], weight.dtype)
+        return Linear(weight, bias), x

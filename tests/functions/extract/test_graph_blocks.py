@@ -1,0 +1,141 @@
+"""Each block of the rebuilt graph, alone and with random weights, computes what its reference in numpy does."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import onnxruntime
+import pytest
+from onnx import TensorProto, helper
+
+from functions.extract.graph.parts import Array, Encoder, Layer, Linear, Lstm, Mlp, Norm, SpanHead
+from functions.extract.graph.write import attention, embeddings, span_head
+from functions.extract.graph.write.builder import Builder
+
+HIDDEN, HEADS, WIDE, SPAN, FARTHEST = 12, 3, 20, 8, 32
+CLASS_TOKEN = 7
+
+
+class Weights:
+    """Small random weights."""
+
+    def __init__(self, seed: int) -> None:
+        self._random = np.random.default_rng(seed)
+
+    def array(self, *shape: int) -> Array:
+        return self._random.normal(0, 0.4, shape).astype(np.float32)
+
+    def linear(self, inside: int, outside: int) -> Linear:
+        return Linear(self.array(inside, outside), self.array(outside))
+
+    def norm(self, hidden: int) -> Norm:
+        return Norm(self.array(hidden), self.array(hidden), 1e-7)
+
+    def mlp(self, inside: int, outside: int) -> Mlp:
+        return Mlp(self.linear(inside, WIDE), self.linear(WIDE, outside))
+
+    def layer(self) -> Layer:
+        query, key, value, output = (self.linear(HIDDEN, HIDDEN) for _ in range(4))
+        tables = (self.array(2 * SPAN, HIDDEN) for _ in range(2))
+        up, down = self.linear(HIDDEN, WIDE), self.linear(WIDE, HIDDEN)
+        return Layer(query, key, value, *tables, output, self.norm(HIDDEN), up, down, self.norm(HIDDEN))
+
+    def head(self, *, projected: bool, max_width: int) -> SpanHead:
+        size = 8 if projected else HIDDEN
+        lstm = Lstm(self.array(2, 2 * size, size), self.array(2, 2 * size, size // 2), self.array(2, 4 * size))
+        projection = self.linear(HIDDEN, size) if projected else None
+        start, end, label = (self.mlp(size, size) for _ in range(3))
+        return SpanHead(projection, lstm, start, end, self.mlp(2 * size, size), label, max_width)
+
+
+def run(builder: Builder, output: str, feeds: dict[str, Array]) -> Any:
+    """What the graph gives for `output`."""
+    types = {np.dtype(np.int64): TensorProto.INT64, np.dtype(np.float32): TensorProto.FLOAT}
+    inputs = [helper.make_tensor_value_info(name, types[value.dtype], value.shape) for name, value in feeds.items()]
+    model = builder.model(inputs, helper.make_tensor_value_info(output, TensorProto.FLOAT, None))
+    session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+    return session.run([output], feeds)[0]
+
+
+def padded(rows: Sequence[Sequence[int]]) -> Array:
+    longest = max(map(len, rows))
+    return np.array([[*row, *[0] * (longest - len(row))] for row in rows], np.int64)
+
+
+def assert_near(ours: Array, reference: Array) -> None:
+    np.testing.assert_allclose(ours, reference, rtol=0, atol=1e-4)
+
+
+def test_embeddings() -> None:
+    weights = Weights(1)
+    table, norm = weights.array(30, HIDDEN), weights.norm(HIDDEN)
+    tokens = np.random.default_rng(1).integers(0, 30, (2, 9))
+    builder = Builder()
+    found = run(builder, embeddings.embeddings(builder, table, norm, "fp32"), {"input_ids": tokens})
+    assert_near(found, embeddings.in_numpy(table, norm, tokens).reshape(-1, HIDDEN))
+
+
+@pytest.mark.parametrize("lengths", [[1], [6], [90, 3, 41]])
+def test_attention(lengths: list[int]) -> None:
+    """Two layers one after the other, also of a text that is longer than the farthest position."""
+    weights = Weights(2)
+    encoder = Encoder(HEADS, SPAN, FARTHEST, [weights.layer(), weights.layer()])
+    mask = padded([[1] * length for length in lengths])
+    x = weights.array(mask.size, HIDDEN)
+    builder = Builder()
+    block = attention.EncoderBlock(builder, encoder)
+    name = "x"
+    for layer in encoder.layers:
+        name = block.layer(layer, name)
+    found = run(builder, name, {"input_ids": mask, "attention_mask": mask, "x": x}).reshape(*mask.shape, HIDDEN)
+    for length, ours, vectors in zip(lengths, found, x.reshape(*mask.shape, HIDDEN), strict=True):
+        steps = np.arange(length)
+        rows = attention.position_rows(steps[:, None] - steps, SPAN, FARTHEST)
+        reference = vectors[:length]
+        for layer in encoder.layers:
+            reference = attention.in_numpy(layer, reference, HEADS, rows)
+        assert_near(ours[:length], reference)
+
+
+def test_only_the_rows_that_are_read() -> None:
+    weights = Weights(3)
+    layer, x, ones = weights.layer(), weights.array(10, HIDDEN), np.ones((2, 5), np.int64)
+    found = []
+    for only in (None, "rows"):
+        builder = Builder()
+        block = attention.EncoderBlock(builder, Encoder(HEADS, SPAN, FARTHEST, [layer]))
+        feeds = {"input_ids": ones, "attention_mask": ones, "x": x} | ({only: np.array([7, 2])} if only else {})
+        found.append(run(builder, block.layer(layer, "x", only), feeds))
+    assert_near(found[1], found[0][[7, 2]])
+
+
+@pytest.mark.parametrize("projected", [False, True])
+@pytest.mark.parametrize("lengths", [[1], [2, 9, 5]])
+def test_span_head(lengths: list[int], projected: bool) -> None:
+    """Texts of so many words, each of two tokens, behind marks for one label more in every text."""
+    weights = Weights(4)
+    head = weights.head(projected=projected, max_width=4)
+    marks = [[CLASS_TOKEN, 1] * (number + 1) for number in range(len(lengths))]
+    tokens = [[2, *labels, 3, *[5, 6] * length] for labels, length in zip(marks, lengths, strict=True)]
+    firsts = [[1 + 2 * label for label in range(len(labels) // 2)] for labels in marks]
+    words = [
+        [len(labels) + 2 + 2 * word for word in range(length)] for labels, length in zip(marks, lengths, strict=True)
+    ]
+    numbers = [[place.index(token) + 1 if token in place else 0 for token in range(len(row))]
+               for place, row in zip(words, tokens, strict=True)]  # fmt: skip
+    feeds = {
+        "input_ids": padded(tokens),
+        "attention_mask": padded([[1] * len(row) for row in tokens]),
+        "words_mask": padded(numbers),
+        "text_lengths": np.array([[length] for length in lengths], np.int64),
+    }
+    x = weights.array(feeds["input_ids"].size, HIDDEN)
+    builder = Builder()
+    block = span_head.SpanHeadBlock(builder, head, CLASS_TOKEN)
+    found = run(builder, block.logits(builder.add("Gather", "x", block.rows)), feeds | {"x": x})
+    assert found.shape == (len(lengths), max(lengths), head.max_width, len(lengths))
+    for ours, vectors, label, word in zip(found, x.reshape(*feeds["input_ids"].shape, -1), firsts, words, strict=True):
+        reference = span_head.in_numpy(head, vectors[word], vectors[label])
+        within = ~np.isnan(reference)
+        assert within.sum() == sum(min(head.max_width, len(word) - first) for first in range(len(word))) * len(label)
+        assert_near(ours[: len(word), :, : len(label)][within], reference[within])
