@@ -33,23 +33,71 @@ SHORT = {"CONNECT_SECONDS": 5.0, "FIRST_PAUSE_SECONDS": 0.005, "LONGEST_PAUSE_SE
 SILENCE_SECONDS = 0.2
 BOUND_SECONDS = 10.0
 
-ABSENT = {HubFault.NO_FILE: "has no file", HubFault.NO_REVISION: "has no revision", HubFault.NO_REPO: "no repository"}
-REFUSED = ABSENT | {HubFault.UNAUTHORIZED: "HF_TOKEN is wrong or may not read it", HubFault.GATED: "is gated"}
-# Of what is there for a token only, the hub says so.
-STATUS = {HubFault.UNAUTHORIZED: 401, HubFault.GATED: 403, HubFault.NO_REPO: 401}
-BUSY = {HubFault.TOO_MANY: "HTTP 429", HubFault.SERVER_ERROR: "HTTP 500"}
-SILENT = (HubFault.MUTE, HubFault.RESET)
-PASSING = {*BUSY, *SILENT, HubFault.HANG, HubFault.WRONG_SIZE, HubFault.FLIPPED}
-OF_RANGE = {HubFault.RANGE_IGNORED, HubFault.CHANGED}
+LFS, CDN, SMALL_FILE, URL, CHECKED_URL = FILES
+HUB, ALL = (LFS, SMALL_FILE), (LFS, SMALL_FILE, URL)
+STAYS, ONCE = True, False
+UNREACHED, BROKEN = "127.0.0.1 cannot be reached (", "the connection to 127.0.0.1 broke off ("
+# Kinds of files, the fault, whether it stays, what is there at last, and what the message holds.
+Expected = tuple[tuple[str, ...], HubFault, bool, str, str]
+EXPECTED: list[Expected] = [
+    (ALL, HubFault.NONE, STAYS, "whole", ""),
+    # One answer is waited for long enough.
+    (ALL, HubFault.MUTE, STAYS, "nothing", f"{UNREACHED}timed out)"),
+    (ALL, HubFault.MUTE, ONCE, "nothing", f"{UNREACHED}timed out)"),
+    (ALL, HubFault.RESET, STAYS, "nothing", UNREACHED),
+    (ALL, HubFault.RESET, ONCE, "whole", ""),
+    (HUB, HubFault.UNAUTHORIZED, STAYS, "nothing", "HF_TOKEN is wrong or may not read it"),
+    (HUB, HubFault.GATED, STAYS, "nothing", "is gated"),
+    (HUB, HubFault.NO_FILE, STAYS, "nothing", "has no file"),
+    (HUB, HubFault.NO_REVISION, STAYS, "nothing", "has no revision"),
+    (HUB, HubFault.NO_REPO, STAYS, "nothing", "no repository"),
+    # What the hub answers for a repository that it does not have: it may be there for a token.
+    ((URL,), HubFault.NO_REPO, STAYS, "nothing", "answers HTTP 401"),
+    ((URL,), HubFault.UNAUTHORIZED, STAYS, "nothing", "answers HTTP 401"),
+    ((URL,), HubFault.GATED, STAYS, "nothing", "answers HTTP 403"),
+    ((URL,), HubFault.NO_FILE, STAYS, "nothing", "answers HTTP 404"),
+    ((URL,), HubFault.NO_REVISION, STAYS, "nothing", "answers HTTP 404"),
+    (ALL, HubFault.TOO_MANY, STAYS, "nothing", "127.0.0.1 answers HTTP 429"),
+    (ALL, HubFault.TOO_MANY, ONCE, "whole", ""),
+    (ALL, HubFault.SERVER_ERROR, STAYS, "nothing", "127.0.0.1 answers HTTP 500"),
+    (ALL, HubFault.SERVER_ERROR, ONCE, "whole", ""),
+    (ALL, HubFault.WRONG_SIZE, STAYS, "part", f"{BROKEN}peer closed connection"),
+    (ALL, HubFault.WRONG_SIZE, ONCE, "whole", ""),
+    ((*HUB, CHECKED_URL), HubFault.FLIPPED, STAYS, "nothing", "what came is damaged, its checksum is "),
+    ((*HUB, CHECKED_URL), HubFault.FLIPPED, ONCE, "whole", ""),
+    # Without a checksum nobody can tell.
+    ((URL,), HubFault.FLIPPED, STAYS, "damaged", ""),
+    ((URL,), HubFault.FLIPPED, ONCE, "damaged", ""),
+    (ALL, HubFault.DRIP, STAYS, "whole", ""),
+    (ALL, HubFault.HANG, STAYS, "nothing", f"{BROKEN}timed out)"),
+    (ALL, HubFault.HANG, ONCE, "whole", ""),
+    ((CDN,), HubFault.MUTE, STAYS, "nothing", BROKEN),
+    ((CDN,), HubFault.MUTE, ONCE, "whole", ""),
+    ((CDN,), HubFault.RESET, STAYS, "nothing", BROKEN),
+    ((CDN,), HubFault.RESET, ONCE, "whole", ""),
+]
+# The same of connections that are cut, which stays so, or which another fault comes after, by the bytes before the cut.
+CUTS: list[tuple[tuple[str, ...], int, HubFault, str, str]] = [
+    ((*ALL, CHECKED_URL), CUT_SHORT, HubFault.CUT, "part", f"{BROKEN}peer closed connection"),
+    ((LFS, URL, CHECKED_URL), CUT_AFTER, HubFault.CUT, "whole", ""),
+    ((LFS, URL, CHECKED_URL), CUT_AFTER, HubFault.RANGE_IGNORED, "whole", ""),
+    ((SMALL_FILE,), CUT_SHORT, HubFault.RANGE_IGNORED, "whole", ""),
+    ((LFS, CHECKED_URL), CUT_AFTER, HubFault.CHANGED, "whole", ""),
+    ((SMALL_FILE,), CUT_SHORT, HubFault.CHANGED, "whole", ""),
+    ((URL,), CUT_AFTER, HubFault.CHANGED, "new version", ""),
+]
 
 
 @dataclass(frozen=True)
 class Row:
-    """`faults` come one after the other, and the last one always if `stays`."""
+    """`faults` come one after the other, and the last one always if `stays`; `state` and a piece of the message are
+    what is expected."""
 
     kind: str
     faults: tuple[HubFault, ...]
     stays: bool
+    state: str
+    message: str
     cut_after: int = CUT_AFTER
 
     @property
@@ -77,38 +125,6 @@ class Row:
         # Two versions and a part of one; else at most twice all of it.
         return known.get(fault, (2.5 if fault is HubFault.CHANGED else 2) * self.size)
 
-    @property
-    def expected(self) -> tuple[str, str]:
-        """The final state, and what the message holds."""
-        fault = self.faults[-1]
-        if fault is HubFault.FLIPPED and self.kind == "URL":
-            # Without a checksum nobody can tell.
-            return "damaged", ""
-        if fault is HubFault.CHANGED and self.kind == "URL":
-            return "new version", ""
-        if fault is HubFault.MUTE and self.kind != "CDN":
-            # One answer is waited for long enough.
-            return "nothing", "127.0.0.1 cannot be reached (timed out)"
-        if not self.stays or fault in (HubFault.NONE, HubFault.DRIP):
-            return "whole", ""
-        if fault in REFUSED:
-            return "nothing", f"answers HTTP {STATUS.get(fault, 404)}" if self.kind == "URL" else REFUSED[fault]
-        return self._given_up(fault)
-
-    def _given_up(self, fault: HubFault) -> tuple[str, str]:
-        if fault in SILENT:
-            what = "the connection to 127.0.0.1 broke off" if self.kind == "CDN" else "127.0.0.1 cannot be reached"
-            return "nothing", f"{what} ("
-        if fault in BUSY:
-            return "nothing", f"127.0.0.1 answers {BUSY[fault]}"
-        if fault is HubFault.FLIPPED:
-            return "nothing", "what came is damaged, its checksum is "
-        if fault is HubFault.HANG:
-            return "nothing", "the connection to 127.0.0.1 broke off (timed out)"
-        if fault is HubFault.CUT and self.cut_after >= downloads.CHUNK_BYTES:
-            return "whole", ""
-        return "part", "the connection to 127.0.0.1 broke off (peer closed connection"
-
 
 @dataclass(frozen=True)
 class Outcome:
@@ -121,24 +137,18 @@ class Outcome:
     seconds: float
 
     def is_as_expected(self, row: Row) -> bool:
-        state, fragment = row.expected
-        return self.state == state and fragment in self.message and bool(fragment) == bool(self.message)
+        return self.state == row.state and row.message in self.message and bool(row.message) == bool(self.message)
 
 
 def rows() -> Iterator[Row]:
-    for kind in FILES:
-        is_small = kind == "hub, small"
-        for fault in SILENT if kind == "CDN" else HubFault:
-            if fault in OF_RANGE:
-                yield Row(kind, (HubFault.CUT, fault), False, CUT_SHORT if is_small else CUT_AFTER)
-            elif fault is HubFault.CUT:
-                yield Row(kind, (fault,), True, CUT_SHORT)
-                if not is_small:
-                    yield Row(kind, (fault,), True, CUT_AFTER)
-            elif kind != "URL, sha256" or fault is HubFault.FLIPPED:
-                yield Row(kind, (fault,), True)
-                if fault in PASSING:
-                    yield Row(kind, (fault,), False)
+    for kinds, fault, stays, state, message in EXPECTED:
+        for kind in kinds:
+            yield Row(kind, (fault,), stays, state, message)
+    for kinds, cut_after, fault, state, message in CUTS:
+        stays = fault is HubFault.CUT
+        for kind in kinds:
+            faults = (fault,) if stays else (HubFault.CUT, fault)
+            yield Row(kind, faults, stays, state, message, cut_after)
 
 
 def serve() -> HubServer:
@@ -195,7 +205,7 @@ def main() -> None:
             for name, value in row.constants.items():
                 setattr(downloads, name, value)
             outcome = download(hub, row, Path(folder) / str(number))
-            sign = "" if outcome.is_as_expected(row) else f" (expected {row.expected})"
+            sign = "" if outcome.is_as_expected(row) else f" (expected {row.state}: {row.message})"
             cells = [row.kind, row.name, outcome.attempts, outcome.bytes_sent, f"{outcome.bytes_sent / row.size:.2f}"]
             print("|", *(f"{cell} |" for cell in (*cells, outcome.state + sign, outcome.message or "-")), flush=True)
 

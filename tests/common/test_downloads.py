@@ -51,6 +51,10 @@ def faulty_hub() -> Iterator[HubServer]:
 
 
 @pytest.mark.usefixtures("quick")
+def test_no_fault_is_forgotten_here() -> None:
+    assert {row.faults[-1] for row in rows()} == set(HubFault)
+
+
 @pytest.mark.parametrize("row", list(rows()), ids=lambda row: f"{row.kind}-{row.name}")
 def test_a_fault(faulty_hub: HubServer, row: Row, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HF_ENDPOINT", faulty_hub.url)

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import httpx
 
-from tests.doubles.edge_server import STRIKES, Fault, SpeechCloud, seconds_of
+from tests.doubles.edge_server import Fault, SpeechCloud, seconds_of
 
 TEXT = "The committee met on Tuesday to talk about the new bridge over the river. " * 2
 # Of a limit of its own each; both tries together take at most PATIENCE_SECONDS.
@@ -20,33 +20,70 @@ SETTINGS = {"connect_seconds": 0.3, "first_audio_seconds": 0.3, "between_audio_s
 BOUND_SECONDS = 5.0
 WARM_UP_SECONDS = 1.5
 
-SILENT = {Fault.MUTE, Fault.MUTE_HANDSHAKE}
-# What a listener gets without the fallback voice when the cloud does not answer in time, else it is a 502.
-TIMEOUTS = {fault: 504 for fault in SILENT | {Fault.STALL}}
+# Before the first sound, once before it (the next try meets no fault), or after it.
+BEFORE, ONCE, AFTER = "before sound", "once before sound", "after sound"
+# What a listener gets with the engine "auto", which has a fallback voice, and with "edge-tts", which has none.
+EXPECTED = [
+    (Fault.NONE, BEFORE, "200 edge-tts", "200 edge-tts"),
+    (Fault.REFUSE, BEFORE, "200 espeak-ng", "502"),
+    (Fault.DNS, BEFORE, "200 espeak-ng", "502"),
+    (Fault.TLS, BEFORE, "200 espeak-ng", "502"),
+    (Fault.RESET, BEFORE, "200 espeak-ng", "502"),
+    (Fault.RESET, ONCE, "200 edge-tts", "200 edge-tts"),
+    (Fault.FORBIDDEN, BEFORE, "200 espeak-ng", "502"),
+    (Fault.FORBIDDEN, ONCE, "200 edge-tts", "200 edge-tts"),
+    (Fault.TOO_MANY, BEFORE, "200 espeak-ng", "502"),
+    # It is not asked again at once.
+    (Fault.TOO_MANY, ONCE, "200 espeak-ng", "502"),
+    (Fault.SERVER_ERROR, BEFORE, "200 espeak-ng", "502"),
+    (Fault.SERVER_ERROR, ONCE, "200 edge-tts", "200 edge-tts"),
+    (Fault.UNAVAILABLE, BEFORE, "200 espeak-ng", "502"),
+    (Fault.UNAVAILABLE, ONCE, "200 edge-tts", "200 edge-tts"),
+    (Fault.MUTE_HANDSHAKE, BEFORE, "200 espeak-ng", "504"),
+    (Fault.MUTE_HANDSHAKE, ONCE, "200 edge-tts", "200 edge-tts"),
+    (Fault.MUTE, BEFORE, "200 espeak-ng", "504"),
+    (Fault.MUTE, ONCE, "200 edge-tts", "200 edge-tts"),
+    (Fault.NO_AUDIO, BEFORE, "200 espeak-ng", "502"),
+    (Fault.NO_AUDIO, ONCE, "200 edge-tts", "200 edge-tts"),
+    (Fault.CLOSE_BEFORE_AUDIO, BEFORE, "200 espeak-ng", "502"),
+    (Fault.CLOSE_BEFORE_AUDIO, ONCE, "200 edge-tts", "200 edge-tts"),
+    (Fault.STALL, BEFORE, "200 espeak-ng", "504"),
+    (Fault.STALL, AFTER, "cut", "cut"),
+    (Fault.STALL, ONCE, "200 edge-tts", "200 edge-tts"),
+    (Fault.CLOSE_AFTER_AUDIO, BEFORE, "200 espeak-ng", "502"),
+    (Fault.CLOSE_AFTER_AUDIO, AFTER, "cut", "cut"),
+    (Fault.CLOSE_AFTER_AUDIO, ONCE, "200 edge-tts", "200 edge-tts"),
+    (Fault.CUT_MID_FRAME, BEFORE, "200 espeak-ng", "502"),
+    (Fault.CUT_MID_FRAME, AFTER, "cut", "cut"),
+    (Fault.CUT_MID_FRAME, ONCE, "200 edge-tts", "200 edge-tts"),
+    (Fault.GARBAGE, BEFORE, "200 espeak-ng", "502"),
+    (Fault.GARBAGE, AFTER, "cut", "cut"),
+    (Fault.GARBAGE, ONCE, "200 edge-tts", "200 edge-tts"),
+    (Fault.GARBAGE_MESSAGE, BEFORE, "200 espeak-ng", "502"),
+    (Fault.GARBAGE_MESSAGE, AFTER, "cut", "cut"),
+    (Fault.GARBAGE_MESSAGE, ONCE, "200 edge-tts", "200 edge-tts"),
+    (Fault.WRONG_HEADER_LENGTH, BEFORE, "200 espeak-ng", "502"),
+    (Fault.WRONG_HEADER_LENGTH, AFTER, "cut", "cut"),
+    (Fault.WRONG_HEADER_LENGTH, ONCE, "200 edge-tts", "200 edge-tts"),
+    (Fault.HUGE, BEFORE, "200 espeak-ng", "502"),
+    (Fault.HUGE, AFTER, "cut", "cut"),
+    (Fault.HUGE, ONCE, "200 edge-tts", "200 edge-tts"),
+    (Fault.DRIP, BEFORE, "200 edge-tts", "200 edge-tts"),
+]
 
 
 @dataclass(frozen=True)
 class Row:
-    """`after` the first sound or before it; `engine` is the setting."""
+    """`engine` is the setting, `expected` the kind of the outcome."""
 
     fault: Fault
-    after: bool
+    when: str
     engine: str
-    once: bool = False
+    expected: str
 
     @property
     def name(self) -> str:
-        when = "after" if self.after else "before"
-        return f"{self.fault.value}{' once' if self.once else ''}-{when}-{self.engine}"
-
-    @property
-    def expected(self) -> str:
-        if self.after:
-            return "cut"
-        # A cloud that says 429 is not asked again at once.
-        if (self.once and self.fault is not Fault.TOO_MANY) or self.fault in (Fault.NONE, Fault.DRIP):
-            return "200 edge-tts"
-        return "200 espeak-ng" if self.engine == "auto" else str(TIMEOUTS.get(self.fault, 502))
+        return f"{self.fault.value}-{self.when}-{self.engine}"
 
 
 @dataclass(frozen=True)
@@ -59,22 +96,18 @@ class Outcome:
 
 
 def rows() -> Iterator[Row]:
-    for fault in Fault:
-        for engine in ("auto", "edge-tts"):
-            yield Row(fault, False, engine)
-            if fault in STRIKES:
-                yield Row(fault, True, engine)
-            if fault not in (Fault.NONE, Fault.DRIP, Fault.REFUSE, Fault.DNS, Fault.TLS):
-                yield Row(fault, False, engine, once=True)
+    for fault, when, auto, without_fallback in EXPECTED:
+        yield Row(fault, when, "auto", auto)
+        yield Row(fault, when, "edge-tts", without_fallback)
 
 
 def prepare(cloud: SpeechCloud, row: Row) -> dict[str, object]:
     """Set the cloud to the row's fault; the settings of the audio section that go with it."""
-    cloud.messages_before = 3 if row.after else 0
+    cloud.messages_before = 3 if row.when == AFTER else 0
     cloud.drip_seconds = 0.01
     cloud.upcoming.clear()
     cloud.fault = row.fault
-    if row.once:
+    if row.when == ONCE:
         cloud.upcoming.append(row.fault)
         # aiohttp connects once more by itself after a reset.
         cloud.upcoming.extend([row.fault] if row.fault is Fault.RESET else [])
@@ -110,10 +143,11 @@ def main() -> None:
                 # Imports count for nothing.
                 time.sleep(WARM_UP_SECONDS)
             outcome = listen(clients[known], f"{TEXT} {number}.")
-            when = "after the first sound" if row.after else "before"
-            fault = row.fault.value + (", once" if row.once else "")
             sign = "" if outcome.kind == row.expected else f" (expected {row.expected})"
-            print(f"| {fault} | {when} | {row.engine} | {outcome.kind}{sign} | {outcome.seconds:.2f} |", flush=True)
+            print(
+                f"| {row.fault.value} | {row.when} | {row.engine} | {outcome.kind}{sign} | {outcome.seconds:.2f} |",
+                flush=True,
+            )
 
 
 def whole_bytes() -> float:

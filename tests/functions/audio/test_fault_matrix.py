@@ -4,11 +4,16 @@ import httpx
 import pytest
 
 from tests.conftest import wait_until
-from tests.doubles.edge_server import SpeechCloud
+from tests.doubles.edge_server import STRIKES, Fault, SpeechCloud
 from tests.functions.audio.conftest import SetAudio
-from tests.functions.audio.fault_matrix import BOUND_SECONDS, Row, listen, prepare, rows, whole_bytes
+from tests.functions.audio.fault_matrix import AFTER, BOUND_SECONDS, Row, listen, prepare, rows, whole_bytes
 
 FRAMES_BYTES = 720
+
+
+def test_no_fault_is_forgotten_here() -> None:
+    assert {row.fault for row in rows()} == set(Fault)
+    assert {row.fault for row in rows() if row.when == AFTER} == STRIKES
 
 
 @pytest.mark.parametrize("row", list(rows()), ids=lambda row: row.name)
