@@ -24,6 +24,7 @@ from typing import IO, Any
 
 from samtranslator.yaml_helper import yaml_parse
 
+from benchmarks.harness.service import call
 from common.models import CONFIG, GLINERS, LLAMAS, TOKENIZER
 from common.settings import ROOT, ExtractSettings, SummarizeSettings
 from tests.doubles.hub_server import HubServer
@@ -172,7 +173,7 @@ class Process:
 
     def until_ready(self) -> float:
         """Seconds since the start."""
-        until(lambda: self._outer.poll() is not None or call("GET", "/health/ready")[0] == 200, 120, 0.1)
+        until(lambda: self._outer.poll() is not None or ask("/health/ready")[0] == 200, 120, 0.1)
         assert self._outer.poll() is None, f"it ended with {self._outer.returncode}"
         return time.monotonic() - self.begun
 
@@ -197,17 +198,9 @@ def until(found: Callable[[], Any], seconds: float, pause: float = 0.02) -> Any:
     return value
 
 
-def call(method: str, path: str, body: Mapping[str, object] | None = None) -> tuple[int, bytes]:
+def ask(path: str, body: object = None) -> tuple[int, bytes]:
     """Status and body; 0 where nobody answers."""
-    connection = HTTPConnection("127.0.0.1", PORT, timeout=60)
-    try:
-        connection.request(method, path, json.dumps(body) if body else None, HEADERS)
-        response = connection.getresponse()
-        return response.status, response.read()
-    except (OSError, HTTPException):
-        return 0, b""
-    finally:
-        connection.close()
+    return call(PORT, path, body, headers=HEADERS, seconds=60)
 
 
 def articles() -> list[str]:
@@ -244,18 +237,18 @@ def preload(root: Path, server: HubServer) -> None:
 
 
 def four_calls() -> Iterator[Row]:
-    status, body = call("POST", "/summarize", {"text": articles()[0], "max_tokens": 60, "temperature": 0})
+    status, body = ask("/summarize", {"text": articles()[0], "max_tokens": 60, "temperature": 0})
     answer = json.loads(body)
     summary = str(answer.get("summary", ""))
     yield "/summarize", f"{status} {answer.get('model')}: {summary or answer!r:.60}..", bool(summary)
-    status, body = call("POST", "/extract", {"text": TEXT})
+    status, body = ask("/extract", {"text": TEXT})
     answer = json.loads(body)
     entities = ", ".join(f"{entity['text']} ({entity['label']})" for entity in answer.get("entities", []))
     yield "/extract", f"{status} {answer.get('model')}: {entities or answer}", "Tim Cook (Person)" in entities
-    status, body = call("POST", "/audio", {"text": TEXT})
+    status, body = ask("/audio", {"text": TEXT})
     is_mp3 = body[:1] == b"\xff" or body[:3] == b"ID3"
     yield "/audio", f"{status} {len(body)} bytes{' of MP3' if is_mp3 else ''}", status == 200 and is_mp3
-    status, body = call("GET", "/health")
+    status, body = ask("/health")
     answer = json.loads(body)
     yield "/health", f"{status} {answer['status']}, models loaded: {answer['models_loaded']}", answer["models_loaded"]
 
@@ -267,7 +260,7 @@ def stopped(process: Process) -> tuple[str, bool]:
     answers: list[tuple[int, bytes]] = []
 
     def summarise(seed: int) -> None:
-        answers.append(call("POST", "/summarize", {**body, "text": articles()[seed], "seed": seed}))
+        answers.append(ask("/summarize", {**body, "text": articles()[seed], "seed": seed}))
 
     threads = [threading.Thread(target=summarise, args=(seed,)) for seed in range(SUMMARIES)]
     for thread in threads:
@@ -285,7 +278,7 @@ def stopped(process: Process) -> tuple[str, bool]:
     open_yet = SUMMARIES - len(answers)
     process.terminate()
     begun = time.monotonic()
-    until(lambda: not call("GET", "/health")[0], 5)
+    until(lambda: not ask("/health")[0], 5)
     refused = time.monotonic() - begun
     with suppress(HTTPException, OSError):
         events = stream.read().decode().split("\n\n")
@@ -307,7 +300,7 @@ def is_being_imported(process: Process) -> bool:
 
 
 def is_loading(_: Process) -> bool:
-    return call("GET", "/health")[0] == 200
+    return ask("/health")[0] == 200
 
 
 def served(

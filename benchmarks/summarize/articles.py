@@ -9,7 +9,9 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-NEWS = Path(__file__).resolve().parents[2] / "tests/data/articles.jsonl"
+from benchmarks.harness.folders import ROOT
+
+NEWS = ROOT / "tests/data/articles.jsonl"
 SENTENCES_PER_PARAGRAPH = 4
 
 
