@@ -24,6 +24,7 @@ from typing import IO, Any
 
 from samtranslator.yaml_helper import yaml_parse
 
+from benchmarks.harness.news import news
 from benchmarks.harness.service import call
 from common.models import CONFIG, GLINERS, LLAMAS, TOKENIZER
 from common.settings import ROOT, ExtractSettings, SummarizeSettings
@@ -203,11 +204,6 @@ def ask(path: str, body: object = None) -> tuple[int, bytes]:
     return call(PORT, path, body, headers=HEADERS, seconds=60)
 
 
-def articles() -> list[str]:
-    lines = (ROOT / "tests/data/articles.jsonl").read_text(encoding="utf-8").splitlines()
-    return [str(json.loads(line)["text"]) for line in lines]
-
-
 def hub() -> HubServer:
     """It has the embedded models under the names of the large ones that the profile `space` wants."""
     summarize, extract = SummarizeSettings(), ExtractSettings()
@@ -237,7 +233,7 @@ def preload(root: Path, server: HubServer) -> None:
 
 
 def four_calls() -> Iterator[Row]:
-    status, body = ask("/summarize", {"text": articles()[0], "max_tokens": 60, "temperature": 0})
+    status, body = ask("/summarize", {"text": news()[0], "max_tokens": 60, "temperature": 0})
     answer = json.loads(body)
     summary = str(answer.get("summary", ""))
     yield "/summarize", f"{status} {answer.get('model')}: {summary or answer!r:.60}..", bool(summary)
@@ -260,7 +256,7 @@ def stopped(process: Process) -> tuple[str, bool]:
     answers: list[tuple[int, bytes]] = []
 
     def summarise(seed: int) -> None:
-        answers.append(ask("/summarize", {**body, "text": articles()[seed], "seed": seed}))
+        answers.append(ask("/summarize", {**body, "text": news()[seed], "seed": seed}))
 
     threads = [threading.Thread(target=summarise, args=(seed,)) for seed in range(SUMMARIES)]
     for thread in threads:
@@ -269,7 +265,7 @@ def stopped(process: Process) -> tuple[str, bool]:
     connection.request(
         "POST",
         "/summarize",
-        json.dumps({**body, "text": articles()[SUMMARIES], "stream": True}),
+        json.dumps({**body, "text": news()[SUMMARIES], "stream": True}),
         HEADERS,
     )
     stream = connection.getresponse()
@@ -340,7 +336,7 @@ def served(
 def on_lambda(image: str) -> Iterator[Row]:
     """As template.yaml runs it: the runtime as the entry point, the root read-only, no home."""
     event = json.loads((ROOT / "tests/events/function_url.json").read_text(encoding="utf-8"))
-    article = {"text": articles()[0], "max_tokens": 60, "temperature": 0}
+    article = {"text": news()[0], "max_tokens": 60, "temperature": 0}
     bodies = {"summarize": article, "extract": {"text": TEXT}, "audio": {"text": TEXT}, "health": None}
     for name, body in bodies.items():
         event |= {"rawPath": f"/{name}", "body": json.dumps(body) if body else None, "isBase64Encoded": False}

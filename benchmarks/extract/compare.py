@@ -20,8 +20,8 @@ from random import Random
 from typing import Any
 
 from benchmarks.harness.folders import MODELS, ROOT, save
+from benchmarks.harness.news import words
 from benchmarks.harness.table import table
-from benchmarks.models.gliner import words
 
 MODEL = MODELS / "gliner-small"
 PYTHONS = {

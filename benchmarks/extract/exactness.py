@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.extract.compare import MODEL, text
-from benchmarks.models.gliner import words
+from benchmarks.harness.news import words
 
 MOST_DIFFERENCE = 1e-4
 THRESHOLD = 0.5
