@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import httpx
 import pytest
@@ -19,6 +19,9 @@ from benchmarks.harness.service import Service, factory, run
 from common.lazy import models
 from common.settings import PREFIX, get_settings
 from tests.doubles.edge_server import SpeechCloud
+
+if TYPE_CHECKING:
+    import httpx2
 
 ROOT = Path(__file__).resolve().parent.parent
 START_SECONDS, STOP_SECONDS = 60.0, 20.0
@@ -80,7 +83,7 @@ def wait_until(condition: Callable[[], bool], what: str, seconds: float = WAIT_S
         pause.wait(0.005)
 
 
-def problem(response: httpx.Response) -> dict[str, Any]:
+def problem(response: "httpx.Response | httpx2.Response") -> dict[str, Any]:
     """The problem details of an answer, which are checked to be whole and to hold no stack trace."""
     assert response.headers["content-type"] == "application/problem+json"
     body: dict[str, Any] = response.json()

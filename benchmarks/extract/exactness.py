@@ -51,6 +51,7 @@ def main() -> None:
         sample = text(random, random.randint(1, 380))
         labels = [word.capitalize() for word in random.sample(words(), random.randint(1, 8))]
         piece = loaded.read(sample, loaded.prompt(labels), labels, THRESHOLD).take()
+        assert piece
         inputs = feeds([piece.text], loaded._config.max_width, 0)
         ours = loaded._session.run(["logits"], inputs)[0][0]
         theirs = logits(gliner, sample, labels)

@@ -8,6 +8,7 @@ import json
 import os
 import tempfile
 from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
 from random import Random
 
@@ -19,7 +20,7 @@ from common.settings import get_settings
 LEAST_SHARE = 0.01
 
 
-def profile(graph: Path, inputs: dict[str, object], runs: int, threads: int) -> Counter[str]:
+def profile(graph: Path, inputs: Mapping[str, object], runs: int, threads: int) -> Counter[str]:
     """Milliseconds of one run by operator."""
     import onnxruntime
 
@@ -56,6 +57,7 @@ def main() -> None:
 
     loaded = engine.load(lambda _: None)
     piece = loaded.read(text(Random(1), options.words), loaded.prompt(LABELS), LABELS, 0.5).take()
+    assert piece
     inputs = feeds([piece.text], 12, 0)
     source, cache = options.model / "model.onnx", get_settings().extract.cache_folder
     graphs = {"export": source, "rebuilt, fp32": prepared(source, "fp32", cache, make=True)}

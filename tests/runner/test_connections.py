@@ -316,12 +316,12 @@ def test_many_silent_connections_leave_room_for_others_and_little_in_the_log(tmp
 
 def test_descriptors_bound_the_connections(monkeypatch: pytest.MonkeyPatch) -> None:
     raised: list[tuple[int, int]] = []
-    monkeypatch.setattr(connections.resource, "setrlimit", lambda _, limits: raised.append(limits))
-    monkeypatch.setattr(connections.resource, "getrlimit", lambda _: (256, 256))
+    monkeypatch.setattr(resource, "setrlimit", lambda _, limits: raised.append(limits))
+    monkeypatch.setattr(resource, "getrlimit", lambda _: (256, 256))
     assert connections.most_connections(1024, 128) == 128
     assert connections.most_connections(1024, 200) == 128, "some are left for connections"
     assert not raised
-    monkeypatch.setattr(connections.resource, "getrlimit", lambda _: (1024, resource.RLIM_INFINITY))
+    monkeypatch.setattr(resource, "getrlimit", lambda _: (1024, resource.RLIM_INFINITY))
     assert connections.most_connections(1024, 128) == 1024
     assert raised == [(1152, resource.RLIM_INFINITY)]
 
@@ -330,6 +330,6 @@ def test_a_limit_that_the_system_does_not_let_be_raised_is_kept_to(monkeypatch: 
     def refuse(*_: object) -> None:
         raise ValueError("not allowed to raise maximum limit")
 
-    monkeypatch.setattr(connections.resource, "setrlimit", refuse)
-    monkeypatch.setattr(connections.resource, "getrlimit", lambda _: (256, 100_000))
+    monkeypatch.setattr(resource, "setrlimit", refuse)
+    monkeypatch.setattr(resource, "getrlimit", lambda _: (256, 100_000))
     assert connections.most_connections(1024, 128) == 128

@@ -76,7 +76,7 @@ def test_any_text_is_the_sum_of_its_parts_and_no_grapheme_is_cut(seed: int) -> N
     text = "".join(random.choices(PIECES, k=random.randint(1, 400)))
     max_bytes = random.choice([64, 200, 1000, MAX_BYTES])
     parts = check(text, random.randint(32, max_bytes), max_bytes)
-    borders = set()
+    borders: set[int] = set()
     for part in parts[:-1]:
         borders.add(max(borders, default=0) + len(part))
     graphemes = {found.start() for found in regex.finditer(r"\X", text)}
