@@ -9,17 +9,18 @@ that says it; memory is what the service itself asks for (functions/summarize/me
 
 import argparse
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from math import ceil, floor
-from pathlib import Path
 from typing import Any
 
+from benchmarks.harness.folders import ROOT
+from benchmarks.harness.table import table
 from functions.summarize.memory import MARGIN_BYTES, cache_bytes
 from functions.summarize.model import PRESETS
 from functions.summarize.planning import OVERHEAD_SECONDS, SAFETY
 
-DOCUMENT = Path(__file__).resolve().parents[1] / "docs/scaling.md"
+DOCUMENT = ROOT / "docs/scaling.md"
 
 # The article that all tables are about. Words: a choice. Tokens: one and a third a word (benchmarks/README.md, Models).
 # Summary: the default of `max_tokens`; a model that ends sooner costs less.
@@ -156,7 +157,7 @@ def inputs() -> str:
             ]
         )
     head = ["preset", "reading, ms a token", "tokens/s", "a vCPU", "writing, ms a token", "tokens/s", "a vCPU"]
-    return _table([*head, "file", "asks for", "peak memory"], rows)
+    return table([*head, "file", "asks for", "peak memory"], rows)
 
 
 def per_article() -> str:
@@ -171,7 +172,7 @@ def per_article() -> str:
         ]
         for model in MODELS
     ]
-    return _table(["preset", "vCPU seconds", "GB seconds", "USD per 1,000 articles", "articles a month for free"], rows)
+    return table(["preset", "vCPU seconds", "GB seconds", "USD per 1,000 articles", "articles a month for free"], rows)
 
 
 def on_lambda() -> str:
@@ -198,7 +199,7 @@ def on_lambda() -> str:
     hourly = [f"instances for {articles:,}/h" for articles in HOURLY]
     within = f"whole in {LAMBDA_DEADLINE:.0f} s"
     head = ["preset", "MB", "vCPU", "s an article", within, "articles/h an instance", "USD per 1,000"]
-    return _table([*head, *hourly], rows)
+    return table([*head, *hourly], rows)
 
 
 def on_a_space() -> str:
@@ -219,7 +220,7 @@ def on_a_space() -> str:
                 ]
             )
     within = f"whole in {SPACE_DEADLINE:.0f} s"
-    return _table(["hardware", "preset", "s an article", within, "articles/h", "USD per 1,000"], rows, texts=2)
+    return table(["hardware", "preset", "s an article", within, "articles/h", "USD per 1,000"], rows, texts=2)
 
 
 def measured_on_two_cpus() -> str:
@@ -234,7 +235,7 @@ def measured_on_two_cpus() -> str:
         ["`llama-3.2-1b`", "4 clients, 120 to 1,200 tokens", f"{desk:.0f}", one_by_one(SMALL_DESK_TOKENS)],
         ["`llama-3-8b`", "1 client, 900 tokens, `Prefer: wait=28`: condensed", f"{in_time:.0f}", "-"],
     ]
-    return _table(["preset", "work", "articles/h", "by the first table"], rows, texts=2)
+    return table(["preset", "work", "articles/h", "by the first table"], rows, texts=2)
 
 
 def other_functions() -> str:
@@ -247,7 +248,7 @@ def other_functions() -> str:
         [f"`/extract`, Lambda, {EXTRACT_MEMORY_MB:,} MB", f"{on_lambda:.2f}", f"{3600 / on_lambda:,.0f}", f"{usd:.2f}"],
         [f"`/audio`, Lambda, {AUDIO_MEMORY_MB:,} MB", "the cloud's", "-", f"{waiting:.3f} for each second it takes"],
     ]
-    return _table(["function", "s an article", "articles/h an instance", "USD per 1,000"], rows)
+    return table(["function", "s an article", "articles/h an instance", "USD per 1,000"], rows)
 
 
 TABLES: dict[str, Callable[[], str]] = {
@@ -285,20 +286,14 @@ def _marks(model: Model, cpus: float) -> Callable[[str], str]:
     return lambda figure: f"{model.mark}{figure}{EXTRAPOLATED if cpus > MEASURED_CPUS else ''}"
 
 
-def _table(head: Sequence[str], rows: Sequence[Sequence[str]], texts: int = 1) -> str:
-    """The first `texts` columns are words, the others figures."""
-    rule = [*["---"] * texts, *["---:"] * (len(head) - texts)]
-    return "\n".join(f"| {' | '.join(line)} |" for line in [head, rule, *rows])
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description="The tables of docs/scaling.md.")
     parser.add_argument("--write", action="store_true", help="put them into docs/scaling.md")
     if parser.parse_args().write:
         DOCUMENT.write_text(filled(DOCUMENT.read_text(encoding="utf-8")), encoding="utf-8")
         return
-    for name, table in TABLES.items():
-        print(f"{name}\n\n{table()}\n")
+    for name, make in TABLES.items():
+        print(f"{name}\n\n{make()}\n")
 
 
 if __name__ == "__main__":

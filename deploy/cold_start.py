@@ -17,14 +17,15 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from common.settings import PROFILES, ROOT, ExtractSettings
+from benchmarks.harness.folders import MODELS, ROOT
+from benchmarks.harness.table import table
+from common.settings import PROFILES, ExtractSettings
 from functions.extract.graph.prepare import MODEL, prepared
 from tests.conftest import lambda_event
 from tests.doubles.edge_server import SpeechCloud
 from tests.doubles.lambda_runtime import LambdaRuntime, start
 
-CACHE = ROOT / "benchmarks/.cache/models"
-LLAMA, GLINER = CACHE / "llama-1b.gguf", CACHE / "gliner-small"
+LLAMA, GLINER = MODELS / "llama-1b.gguf", MODELS / "gliner-small"
 ARTICLE = "The harbour reopened on Monday. Ships came back within hours. Nobody was hurt. " * 10
 IMPORT = "import time; begun = time.perf_counter(); import {0}; print(time.perf_counter() - begun)"
 # Import, start to first `next`, first answer, second answer; seconds.
@@ -98,11 +99,12 @@ def main() -> None:
         for _ in range(options.rounds):
             for number, case in enumerate(found):
                 times[number].append(cold_start(case))
-    print("| function | model | import, s | start to first `next`, s | first answer, s | second answer, s |")
-    print("| --- | --- | ---: | ---: | ---: | ---: |")
+    rows = []
     for number, case in enumerate(found):
         cells = [f"{statistics.median(column):.2f}" for column in zip(*times[number], strict=True)]
-        print(f"| {case.function} | {case.model} | {' | '.join(cells)} |")
+        rows.append([case.function, case.model, *cells])
+    titles = ["import, s", "start to first `next`, s", "first answer, s", "second answer, s"]
+    print(table(["function", "model", *titles], rows, texts=2))
     print(f"\nMedians of {options.rounds} rounds, {time.monotonic() - begun:.0f} s in all.")
 
 

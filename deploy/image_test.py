@@ -24,6 +24,8 @@ from typing import IO, Any
 
 from samtranslator.yaml_helper import yaml_parse
 
+from benchmarks.harness.news import news
+from benchmarks.harness.service import call
 from common.settings import ROOT, ExtractSettings, SummarizeSettings
 from functions.extract import model as gliners
 from functions.extract.model import CONFIG, HUB_FILE, TOKENIZER
@@ -174,7 +176,7 @@ class Process:
 
     def until_ready(self) -> float:
         """Seconds since the start."""
-        until(lambda: self._outer.poll() is not None or call("GET", "/health/ready")[0] == 200, 120, 0.1)
+        until(lambda: self._outer.poll() is not None or ask("/health/ready")[0] == 200, 120, 0.1)
         assert self._outer.poll() is None, f"it ended with {self._outer.returncode}"
         return time.monotonic() - self.begun
 
@@ -199,22 +201,9 @@ def until(found: Callable[[], Any], seconds: float, pause: float = 0.02) -> Any:
     return value
 
 
-def call(method: str, path: str, body: Mapping[str, object] | None = None) -> tuple[int, bytes]:
+def ask(path: str, body: object = None) -> tuple[int, bytes]:
     """Status and body; 0 where nobody answers."""
-    connection = HTTPConnection("127.0.0.1", PORT, timeout=60)
-    try:
-        connection.request(method, path, json.dumps(body) if body else None, HEADERS)
-        response = connection.getresponse()
-        return response.status, response.read()
-    except (OSError, HTTPException):
-        return 0, b""
-    finally:
-        connection.close()
-
-
-def articles() -> list[str]:
-    lines = (ROOT / "tests/data/articles.jsonl").read_text(encoding="utf-8").splitlines()
-    return [str(json.loads(line)["text"]) for line in lines]
+    return call(PORT, path, body, headers=HEADERS, seconds=60)
 
 
 def hub() -> HubServer:
@@ -246,18 +235,18 @@ def preload(root: Path, server: HubServer) -> None:
 
 
 def four_calls() -> Iterator[Row]:
-    status, body = call("POST", "/summarize", {"text": articles()[0], "max_tokens": 60, "temperature": 0})
+    status, body = ask("/summarize", {"text": news()[0], "max_tokens": 60, "temperature": 0})
     answer = json.loads(body)
     summary = str(answer.get("summary", ""))
     yield "/summarize", f"{status} {answer.get('model')}: {summary or answer!r:.60}..", bool(summary)
-    status, body = call("POST", "/extract", {"text": TEXT})
+    status, body = ask("/extract", {"text": TEXT})
     answer = json.loads(body)
     entities = ", ".join(f"{entity['text']} ({entity['label']})" for entity in answer.get("entities", []))
     yield "/extract", f"{status} {answer.get('model')}: {entities or answer}", "Tim Cook (Person)" in entities
-    status, body = call("POST", "/audio", {"text": TEXT})
+    status, body = ask("/audio", {"text": TEXT})
     is_mp3 = body[:1] == b"\xff" or body[:3] == b"ID3"
     yield "/audio", f"{status} {len(body)} bytes{' of MP3' if is_mp3 else ''}", status == 200 and is_mp3
-    status, body = call("GET", "/health")
+    status, body = ask("/health")
     answer = json.loads(body)
     yield "/health", f"{status} {answer['status']}, models loaded: {answer['models_loaded']}", answer["models_loaded"]
 
@@ -269,7 +258,7 @@ def stopped(process: Process) -> tuple[str, bool]:
     answers: list[tuple[int, bytes]] = []
 
     def summarise(seed: int) -> None:
-        answers.append(call("POST", "/summarize", {**body, "text": articles()[seed], "seed": seed}))
+        answers.append(ask("/summarize", {**body, "text": news()[seed], "seed": seed}))
 
     threads = [threading.Thread(target=summarise, args=(seed,)) for seed in range(SUMMARIES)]
     for thread in threads:
@@ -278,7 +267,7 @@ def stopped(process: Process) -> tuple[str, bool]:
     connection.request(
         "POST",
         "/summarize",
-        json.dumps({**body, "text": articles()[SUMMARIES], "stream": True}),
+        json.dumps({**body, "text": news()[SUMMARIES], "stream": True}),
         HEADERS,
     )
     stream = connection.getresponse()
@@ -287,7 +276,7 @@ def stopped(process: Process) -> tuple[str, bool]:
     open_yet = SUMMARIES - len(answers)
     process.terminate()
     begun = time.monotonic()
-    until(lambda: not call("GET", "/health")[0], 5)
+    until(lambda: not ask("/health")[0], 5)
     refused = time.monotonic() - begun
     with suppress(HTTPException, OSError):
         events = stream.read().decode().split("\n\n")
@@ -309,7 +298,7 @@ def is_being_imported(process: Process) -> bool:
 
 
 def is_loading(_: Process) -> bool:
-    return call("GET", "/health")[0] == 200
+    return ask("/health")[0] == 200
 
 
 def served(
@@ -349,7 +338,7 @@ def served(
 def on_lambda(image: str) -> Iterator[Row]:
     """As template.yaml runs it: the runtime as the entry point, the root read-only, no home."""
     event = json.loads((ROOT / "tests/events/function_url.json").read_text(encoding="utf-8"))
-    article = {"text": articles()[0], "max_tokens": 60, "temperature": 0}
+    article = {"text": news()[0], "max_tokens": 60, "temperature": 0}
     bodies = {"summarize": article, "extract": {"text": TEXT}, "audio": {"text": TEXT}, "health": None}
     for name, body in bodies.items():
         event |= {"rawPath": f"/{name}", "body": json.dumps(body) if body else None, "isBase64Encoded": False}

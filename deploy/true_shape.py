@@ -15,15 +15,17 @@ from pathlib import Path
 
 import httpx
 
-from common.settings import ROOT, SummarizeSettings
+from benchmarks.harness.folders import MODELS
+from benchmarks.harness.machine import peak_rss
+from benchmarks.harness.service import factory, run
+from benchmarks.harness.table import line
+from common.settings import SummarizeSettings
 from functions.extract import model as gliners
 from functions.extract.model import CONFIG, HUB_FILE, TOKENIZER
 from functions.summarize import model as llamas
-from tests.conftest import run_service
 from tests.doubles.hub_server import HubServer
 
-CACHE = ROOT / "benchmarks" / ".cache" / "models"
-LLAMA, GLINER = CACHE / "llama-8b.gguf", CACHE / "gliner-small"
+LLAMA, GLINER = MODELS / "llama-8b.gguf", MODELS / "gliner-small"
 READY_SECONDS = 900.0
 STEP = 0.2
 ARTICLE = "The council met on Tuesday and voted for a new library near the old harbour. " * 20
@@ -40,24 +42,23 @@ def main() -> None:
         llama.repo: {llama.file.format(SummarizeSettings().quantization): LLAMA},
         gliner.repo: {HUB_FILE: GLINER / "model.onnx", **{name: GLINER / name for name in (CONFIG, TOKENIZER)}},
     }
-    with HubServer(files) as hub, tempfile.TemporaryDirectory(dir=CACHE) as folder:
+    with HubServer(files) as hub, tempfile.TemporaryDirectory(dir=MODELS) as folder:
         hub.pace_bytes_per_second = options.pace * 1e6
         settings = {"PROFILE": "space", "MODELS_FOLDER": folder, "EXTRACT__CACHE_FOLDER": folder}
         settings |= {"SUMMARIZE__CACHE_FOLDER": folder, "LOG_STYLE": "text"}
         begun = time.monotonic()
-        os.environ |= {"HF_ENDPOINT": hub.url, "HF_HOME": folder, "NO_PROXY": "127.0.0.1"}
-        with run_service(Path(folder) / "log.txt", **settings) as running:
-            client = httpx.Client(base_url=running.url, timeout=120, trust_env=False)
+        os.environ |= {"HF_ENDPOINT": hub.url, "HF_HOME": folder}
+        with run(factory(settings), Path(folder) / "log.txt") as service:
+            client = httpx.Client(base_url=service.url, timeout=120, trust_env=False)
             watch(client, begun)
             for path, body in (("/summarize", {"text": ARTICLE, "max_tokens": 40}), ("/extract", {"text": ARTICLE})):
                 asked = time.monotonic()
                 answer = client.post(path, json=body, headers={"Prefer": "wait=100"})
-                print(
-                    f"| {path} | {answer.status_code}, model {answer.json().get('model')} | "
-                    f"{time.monotonic() - asked:.1f} s |"
-                )
-            print(f"\npeak RSS of the service: {peak_rss(running.process.pid) / 1e9:.2f} GB")
-            print("\n".join(line for line in running.log_text().splitlines() if "model " in line or "complete" in line))
+                told = f"{answer.status_code}, model {answer.json().get('model')}"
+                print(line([path, told, f"{time.monotonic() - asked:.1f} s"]))
+            # Of this process alone: the one that measures and the one that rebuilds a graph are over by then.
+            print(f"\npeak RSS of the service: {peak_rss(service.pid) / 1e9:.2f} GB")
+            print("\n".join(text for text in service.log_text().splitlines() if "model " in text or "complete" in text))
 
 
 def watch(client: httpx.Client, begun: float) -> None:
@@ -84,14 +85,6 @@ def watch(client: httpx.Client, begun: float) -> None:
             return
         time.sleep(STEP)
     sys.exit("it did not become ready")
-
-
-def peak_rss(pid: int) -> int:
-    """Bytes; the process that measures and the one that rebuilds a graph are over by then."""
-    for line in Path(f"/proc/{pid}/status").read_text(encoding="utf-8").splitlines():
-        if line.startswith("VmHWM:"):
-            return int(line.split()[1]) * 1024
-    return 0
 
 
 if __name__ == "__main__":

@@ -4,29 +4,32 @@ import asyncio
 import base64
 import json
 import os
-import subprocess
-import sys
+import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import httpx
 import pytest
 from hypothesis import settings
 
+from benchmarks.harness.service import Service, factory, run
 from common.lazy import models
 from common.settings import PREFIX, get_settings
 from tests.doubles.edge_server import SpeechCloud
 
+if TYPE_CHECKING:
+    import httpx2
+
 ROOT = Path(__file__).resolve().parent.parent
-START_SECONDS = 60.0
+START_SECONDS, STOP_SECONDS = 60.0, 20.0
 WAIT_SECONDS = 10.0
 
 SettingsEnv = Callable[..., None]
+Runner = Service  # `python local_runner.py` as a process of its own
 
 # The same examples each time, so that a change fails for its own fault only. HYPOTHESIS_PROFILE=more has others, many.
 settings.register_profile("ci", max_examples=100, deadline=None, derandomize=True, database=None, print_blob=True)
@@ -86,7 +89,7 @@ def wait_until(condition: Callable[[], bool], what: str, seconds: float = WAIT_S
         pause.wait(0.005)
 
 
-def problem(response: httpx.Response) -> dict[str, Any]:
+def problem(response: "httpx.Response | httpx2.Response") -> dict[str, Any]:
     """The problem details of an answer, which are checked to be whole and to hold no stack trace."""
     assert response.headers["content-type"] == "application/problem+json"
     body: dict[str, Any] = response.json()
@@ -97,54 +100,13 @@ def problem(response: httpx.Response) -> dict[str, Any]:
     return body
 
 
-@dataclass
-class Runner:
-    """`python local_runner.py` as a process of its own."""
-
-    url: str
-    process: subprocess.Popen[bytes]
-    log: Path
-
-    def log_text(self) -> str:
-        return self.log.read_text(encoding="utf-8")
-
-
 @contextmanager
 def run_service(log: Path, **variables: object) -> Iterator[Runner]:
     """Start the service on a free port of the loopback with settings as variables, and stop it at the end."""
-    environment = {name: value for name, value in os.environ.items() if not name.upper().startswith(PREFIX)}
-    environment |= {PREFIX + name: str(value) for name, value in variables.items()}
-    environment |= {PREFIX + "HOST": "127.0.0.1", PREFIX + "PORT": "0"}
-    with log.open("wb") as file:
-        process = subprocess.Popen(
-            [sys.executable, str(ROOT / "local_runner.py")],
-            cwd=log.parent,
-            env=environment,
-            stdout=file,
-            stderr=subprocess.STDOUT,
-        )
-    try:
-        yield Runner(_wait_for_address(process, log), process, log)
-    finally:
-        process.terminate()
-        process.wait(20)
-
-
-def _wait_for_address(process: subprocess.Popen[bytes], log: Path) -> str:
-    deadline = time.monotonic() + START_SECONDS
-    while time.monotonic() < deadline and process.poll() is None:
-        for word in log.read_text(encoding="utf-8").split():
-            if word.startswith("http://127.0.0.1:") and _answers(word):
-                return word
-        time.sleep(0.05)
-    raise AssertionError(f"the service did not start:\n{log.read_text(encoding='utf-8')}")
-
-
-def _answers(url: str) -> bool:
-    try:
-        return httpx.get(f"{url}/health", timeout=5).status_code == 200
-    except httpx.TransportError:
-        return False
+    program = factory(variables, folder=log.parent)
+    with run(program, log, start_seconds=START_SECONDS, stop_seconds=STOP_SECONDS) as running:
+        yield running
+    assert running.process.returncode != -signal.SIGKILL, f"it did not end within {STOP_SECONDS} s"
 
 
 @pytest.fixture(scope="session")

@@ -19,4 +19,6 @@ def joined(draw: st.DrawFn, pieces: Sequence[str], most: int) -> str:
 
 def examples(times: int) -> settings:
     """So many times as many examples as the profile has: for a property whose examples cost little."""
-    return settings(max_examples=times * settings.default.max_examples)
+    profile = settings.default
+    assert profile is not None
+    return settings(max_examples=times * profile.max_examples)

@@ -1,14 +1,11 @@
-"""A light HTTP/1.1 client of POST /audio, which notes when the first byte of sound was there, and what it asks for.
-
-Not httpx: what its own work takes, on the CPUs of the services, would be taken for theirs.
-"""
+"""A client of POST /audio, which notes when the first byte of sound was there, and what it asks for."""
 
 import asyncio
-import json
 import time
 from dataclasses import dataclass
 
 from benchmarks.audio.cloud import OPENING
+from benchmarks.harness.wire import KeptAlive, request
 from tests.doubles.edge_server import seconds_of, tone
 
 VOICE = "en-US-ChristopherNeural"
@@ -85,67 +82,28 @@ def _opening(number: int) -> str:
     return f"Bulletin {number:07}:".ljust(OPENING, ".")
 
 
-class Connection:
-    """One connection; it may be used again after a whole answer."""
-
-    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self._reader = reader
-        self._writer = writer
-        self.answer: Answer | None = None  # the last, as far as it has come
-
-    @classmethod
-    async def open(cls, port: int) -> "Connection":
-        return cls(*await asyncio.open_connection("127.0.0.1", port))
-
-    def close(self) -> None:
-        self._writer.close()
-
-    async def ask(self, text: str) -> Answer:
-        body = json.dumps({"text": text, "voice": VOICE}).encode()
-        head = (
-            "POST /audio HTTP/1.1\r\nHost: 127.0.0.1\r\n"
-            f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
-        )
-        answer = self.answer = Answer(text, sent=time.monotonic())
+class Connection(KeptAlive):
+    async def hear(self, text: str) -> Answer:
+        answer = Answer(text, sent=time.monotonic())
         try:
             async with asyncio.timeout(GIVE_UP_SECONDS):
-                self._writer.write(head.encode() + body)
-                await self._read(answer)
+                await self.ask(request("/audio", {"text": text, "voice": VOICE}, keep_alive=True))
         except TimeoutError:
             answer.error = f"not answered within {GIVE_UP_SECONDS:.0f} s"
         except (asyncio.IncompleteReadError, ConnectionError):
-            answer.error = f"HTTP {answer.status}, then cut" if answer.status else "no answer"
+            answer.error = f"HTTP {self.reply.status}, then cut" if self.reply.status else "no answer"
         answer.ended = time.monotonic()
+        answer.status, answer.size = self.reply.status, self.reply.size
+        answer.engine = self.reply.header("x-audio-engine")
+        answer.first = answer.sent + self.reply.first_seconds if self.reply.size else None
         return answer
-
-    async def _read(self, answer: Answer) -> None:
-        status, *lines = (await self._reader.readuntil(b"\r\n\r\n")).decode().split("\r\n")
-        answer.status = int(status.split()[1])
-        headers = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
-        answer.engine = headers.get("x-audio-engine", "")
-        if "content-length" in headers:
-            await self._take(answer, int(headers["content-length"]))
-            return
-        while size := int(await self._reader.readuntil(b"\r\n"), 16):
-            await self._take(answer, size)
-            await self._reader.readexactly(2)
-        await self._reader.readexactly(2)
-
-    async def _take(self, answer: Answer, size: int) -> None:
-        while size:
-            data = await self._reader.read(size)
-            if not data:
-                raise asyncio.IncompleteReadError(b"", size)
-            answer.first = answer.first or time.monotonic()
-            answer.size += len(data)
-            size -= len(data)
 
 
 async def ask(port: int, text: str) -> Answer:
     """On a connection of its own, which is there before the request is sent."""
     connection = await Connection.open(port)
     try:
-        return await connection.ask(text)
+        return await connection.hear(text)
     finally:
         connection.close()
 
@@ -155,7 +113,7 @@ async def ask_together(port: int, texts: list[str]) -> list[Answer]:
     connections = await asyncio.gather(*(Connection.open(port) for _ in texts))
     try:
         return await asyncio.gather(
-            *(connection.ask(text) for connection, text in zip(connections, texts, strict=True))
+            *(connection.hear(text) for connection, text in zip(connections, texts, strict=True))
         )
     finally:
         for connection in connections:

@@ -11,8 +11,7 @@ import subprocess
 import sys
 from dataclasses import asdict, dataclass
 
-from benchmarks.summarize.server import LOGS
-from benchmarks.summarize.sides import ROOT
+from benchmarks.harness.folders import LOGS, ROOT
 from tests.doubles.edge_server import Fault, SpeechCloud
 
 # No two texts of a benchmark begin alike; of a text in several turns only the first begins so.

@@ -13,16 +13,18 @@ import asyncio
 import sys
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from contextlib import AsyncExitStack
+from contextlib import ExitStack
 from dataclasses import asdict
 from functools import partial
 from itertools import count
 
 from benchmarks.audio.client import Answer, Connection, article, ask, ask_together, short
 from benchmarks.audio.cloud import OPENING, Cloud
-from benchmarks.audio.sides import NAMES, OURS, STREAM, Running, running
-from benchmarks.summarize.report import Row, medians, percentile, save, table
-from benchmarks.summarize.server import stop_cleanly
+from benchmarks.audio.sides import NAMES, OURS, STREAM, running
+from benchmarks.harness.folders import save
+from benchmarks.harness.service import Service, stop_cleanly
+from benchmarks.harness.statistics import medians, percentile
+from benchmarks.harness.table import Row, comparison
 
 HANDSHAKE_SECONDS = 0.2
 WARM_UPS = 3
@@ -67,7 +69,7 @@ Answers = Mapping[str, Sequence[Answer]]
 class Comparison:
     """Asks all services for the same and keeps the figures of a round by service."""
 
-    def __init__(self, cloud: Cloud, services: Mapping[str, Running], article_characters: int) -> None:
+    def __init__(self, cloud: Cloud, services: Mapping[str, Service], article_characters: int) -> None:
         self._cloud = cloud
         self._services = services
         self._article_characters = article_characters
@@ -130,7 +132,7 @@ class Comparison:
         for name, service in self._services.items():
             connection = await Connection.open(service.port)
             text = self._short()
-            answers = [await connection.ask(text) for _ in range(1 + REPEATS.get(name, REPEATS_OF_PEERS))]
+            answers = [await connection.hear(text) for _ in range(1 + REPEATS.get(name, REPEATS_OF_PEERS))]
             asked[name] = answers[1:]
             connection.close()
         for name, answers in self._whole("repeat", asked).items():
@@ -140,7 +142,7 @@ class Comparison:
         """With services that were started just now and have met no other cloud than one where nothing listens."""
         asked = {}
         for name in self._services:
-            async with running(name, self._cloud.dead_url, log_suffix="-away") as service:
+            with running(name, self._cloud.dead_url, log_suffix="-away") as service:
                 for _ in range(FAILURES):
                     await ask(service.port, self._short())
                 asked[name] = [await ask(service.port, self._short()) for _ in range(DOWN)]
@@ -177,15 +179,14 @@ class Comparison:
 
 
 async def compare(names: Sequence[str], rounds: int, article_characters: int, pace: float) -> Comparison:
-    with Cloud(handshake_seconds=HANDSHAKE_SECONDS, pace=pace) as cloud:
-        async with AsyncExitStack() as stack:
-            services = {name: await stack.enter_async_context(running(name, cloud.url)) for name in names}
-            comparison = Comparison(cloud, services, article_characters)
-            await comparison.warm_up()
-            for number in range(rounds):
-                await comparison.round()
-                print(f"round {number + 1} of {rounds} is done", file=sys.stderr)
-    return comparison
+    with Cloud(handshake_seconds=HANDSHAKE_SECONDS, pace=pace) as cloud, ExitStack() as stack:
+        services = {name: stack.enter_context(running(name, cloud.url)) for name in names}
+        compared = Comparison(cloud, services, article_characters)
+        await compared.warm_up()
+        for number in range(rounds):
+            await compared.round()
+            print(f"round {number + 1} of {rounds} is done", file=sys.stderr)
+    return compared
 
 
 def targets(ours: Mapping[str, float | None]) -> list[str]:
@@ -212,7 +213,7 @@ def main() -> None:
     stop_cleanly()
     found = asyncio.run(compare(names, options.rounds, options.article, options.pace))
     columns = {name: medians([figures[name] for figures in found.figures]) for name in names}
-    print(table(ROWS, columns, OURS))
+    print(comparison(ROWS, columns, OURS))
     if OURS in columns:
         print("\n" + "\n".join(targets(columns[OURS])))
     for problem, times in sorted(found.bad.items()):

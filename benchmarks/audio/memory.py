@@ -16,10 +16,11 @@ from random import Random
 
 from benchmarks.audio.client import Connection, ask, short
 from benchmarks.audio.cloud import Cloud
-from benchmarks.audio.sides import OURS, Running, running
-from benchmarks.summarize.report import save
-from benchmarks.summarize.server import stop_cleanly
-from benchmarks.summarize.soak import log_errors, vm_rss
+from benchmarks.audio.sides import OURS, running
+from benchmarks.harness.folders import save
+from benchmarks.harness.machine import rss
+from benchmarks.harness.service import Service, log_errors, stop_cleanly
+from benchmarks.harness.table import table
 
 ANSWER_CACHE_BYTES = 4_000_000
 STEP = 250
@@ -32,7 +33,7 @@ SETTLE_SECONDS = 5.0
 class Listeners:
     """Ask for one new text after another; some leave early."""
 
-    def __init__(self, service: Running, seed: int) -> None:
+    def __init__(self, service: Service, seed: int) -> None:
         self._service = service
         self._random = Random(seed)
         self.asked, self.left, self.left_midway = 0, 0, 0
@@ -51,25 +52,25 @@ class Listeners:
             connection = await Connection.open(self._service.port)
             try:
                 async with asyncio.timeout(self._random.uniform(0, LEAVE_SECONDS) if leaves else None):
-                    answer = await connection.ask(text)
+                    answer = await connection.hear(text)
                 self.heard.append(text)
                 if problem := answer.problem():
                     self.problems[problem] += 1
             except TimeoutError:
                 self.left += 1
-                self.left_midway += connection.answer is not None and connection.answer.first is not None
+                self.left_midway += connection.reply.size > 0
             finally:
                 connection.close()
 
 
-async def is_forgotten(text: str, service: Running, cloud: Cloud) -> bool:
+async def is_forgotten(text: str, service: Service, cloud: Cloud) -> bool:
     """Whether a text that was read before is read anew: what was kept of it had to make room."""
     turns = cloud.tell().turns
     await ask(service.port, text)
     return cloud.tell().turns > turns
 
 
-async def afterwards(service: Running, cloud: Cloud, number: int) -> Counter[str]:
+async def afterwards(service: Service, cloud: Cloud, number: int) -> Counter[str]:
     """What is wrong once the listeners are gone."""
     problems: Counter[str] = Counter()
     if problem := (await ask(service.port, short(number))).problem():
@@ -86,26 +87,27 @@ async def measure(recordings: int, warm_up: int, clients: int, seed: int) -> int
     """The exit code."""
     with Cloud() as cloud:
         settings = {"AUDIO__ANSWER_CACHE_BYTES": ANSWER_CACHE_BYTES}
-        async with running(OURS, cloud.url, settings) as service:
+        with running(OURS, cloud.url, settings) as service:
             listeners = Listeners(service, seed)
             await listeners.hear(warm_up, clients)
             full = await is_forgotten(listeners.heard[0], service, cloud)
-            rss = {0: vm_rss(service.pid)}
+            used = {0: rss(service.pid)}
             begun, cpu_before = time.monotonic(), service.cpu_seconds()
-            while (done := max(rss)) < recordings:
+            while (done := max(used)) < recordings:
                 done += min(STEP, recordings - done)
                 await listeners.hear(warm_up + done - listeners.asked, clients)
-                rss[done] = vm_rss(service.pid)
+                used[done] = rss(service.pid)
             seconds, cpu = time.monotonic() - begun, service.cpu_seconds() - cpu_before
             problems = listeners.problems + await afterwards(service, cloud, listeners.asked + 1)
             turns = cloud.tell().turns
     problems += log_errors(service.log)
     if not full:
         problems["the answer cache was not full after the warm-up"] += 1
-    growth = rss[recordings] / rss[0] - 1
+    growth = used[recordings] / used[0] - 1
     if growth > MOST_GROWTH:
         problems[f"memory grew by {growth:.1%}"] += 1
-    print(table(rss, warm_up))
+    rows = ([done, f"{size / 1e6:.1f}", f"{size / used[0] - 1:+.2%}"] for done, size in used.items())
+    print(table([f"recordings after the first {warm_up}", "VmRSS, MB", "growth"], rows, texts=0))
     print(
         f"\n{recordings} recordings after a warm-up of {warm_up}, {clients} at a time, in {seconds:.0f} s, "
         f"{1000 * cpu / recordings:.1f} ms of CPU each; of all {listeners.asked}, {listeners.left} were left early, "
@@ -114,15 +116,9 @@ async def measure(recordings: int, warm_up: int, clients: int, seed: int) -> int
     )
     for problem, times in problems.most_common():
         print(f"WRONG, {times} x: {problem}")
-    print(f"\nraw figures: {save('audio-memory', {'rss': rss, 'left': listeners.left, 'problems': problems})}")
+    print(f"\nraw figures: {save('audio-memory', {'rss': used, 'left': listeners.left, 'problems': problems})}")
     print("FAILED" if problems else "passed")
     return 1 if problems else 0
-
-
-def table(rss: dict[int, int], warm_up: int) -> str:
-    lines = [f"| recordings after the first {warm_up} | VmRSS, MB | growth |", "| ---: | ---: | ---: |"]
-    lines += [f"| {done} | {used / 1e6:.1f} | {used / rss[0] - 1:+.2%} |" for done, used in rss.items()]
-    return "\n".join(lines)
 
 
 def main() -> None:

@@ -18,6 +18,7 @@ from random import Random
 from typing import Any
 
 from benchmarks.extract.compare import MODEL, text
+from benchmarks.harness.table import head, line, table
 from common.settings import get_settings
 
 BATCH_TOKENS = (0, 256, 512, 1024, 2048)
@@ -49,14 +50,14 @@ def main() -> None:
 
 def _batches(loaded: Any, rounds: int) -> None:
     print("\n16 texts at once, ms a text, by the most tokens of a batch\n")
-    print(f"| words | {' | '.join(map(str, BATCH_TOKENS))} |\n| --- | {' | '.join('---:' for _ in BATCH_TOKENS)} |")
+    print(head(["words", *BATCH_TOKENS]))
     for count in SHORT_WORDS:
         random = Random(count)
         # Lengths that differ by a tenth, as those of real texts do at the least.
         texts = [text(random, round(count * random.uniform(0.95, 1.05))) for _ in range(16)]
         values = {str(most): _setter(loaded, "batch_tokens", most) for most in BATCH_TOKENS}
         found = _turns(values, partial(_run, loaded, texts), rounds)
-        print(f"| {count} | {' | '.join(f'{value / 16:.1f}' for value in found.values())} |")
+        print(line([count, *(f"{value / 16:.1f}" for value in found.values())]))
     loaded.batch_tokens = get_settings().extract.batch_tokens
 
 
@@ -67,8 +68,7 @@ def _windows(loaded: Any, rounds: int) -> None:
         str(words): _setter(loaded, "_config", dataclasses.replace(config, max_len=words)) for words in WINDOW_WORDS
     }
     found = _turns(values, lambda: _run(loaded, [text(Random(1), LONG_WORDS)]), rounds)
-    print(f"| {' | '.join(found)} |\n| {' | '.join('---:' for _ in found)} |")
-    print(f"| {' | '.join(f'{value:.0f}' for value in found.values())} |")
+    print(table(list(found), [[f"{value:.0f}" for value in found.values()]], texts=0))
     loaded._config = config
 
 

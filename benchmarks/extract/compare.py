@@ -19,11 +19,11 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-from benchmarks.models.gliner import words
-from benchmarks.summarize.report import save
-from benchmarks.summarize.sides import ROOT
+from benchmarks.harness.folders import MODELS, ROOT, save
+from benchmarks.harness.news import words
+from benchmarks.harness.table import table
 
-MODEL = ROOT / "benchmarks/.cache/models/gliner-small"
+MODEL = MODELS / "gliner-small"
 PYTHONS = {
     "factory": ROOT / ".venv/bin/python",
     "gliner": ROOT / ".venv-bench-extract/bin/python",
@@ -150,16 +150,16 @@ def loading(names: Sequence[str], folder: Path, threads: int, rounds: int) -> di
     }
 
 
-def table(workers: Sequence[Worker], workloads: Sequence[Workload], load: Mapping[str, tuple[float, float]]) -> str:
+def report(workers: Sequence[Worker], workloads: Sequence[Workload], load: Mapping[str, tuple[float, float]]) -> str:
     """In milliseconds, with the ratio of the reference's figure to a side's own."""
-    rows = [["", *(worker.name for worker in workers)], ["---", *["---:"] * len(workers)]]
+    rows = []
     for workload in workloads:
         found = {worker.name: statistics.median(worker.seconds[workload.name]) for worker in workers}
         rows.append([f"{workload.name}, ms", *_cells(found, 1e3, "{:,.0f}")])
     rows.append(["import and load, s", *_cells({w.name: load[w.name][0] for w in workers}, 1, "{:.2f}")])
     rows.append(["peak RSS after loading, MB", *_cells({w.name: load[w.name][1] for w in workers}, 1e-6, "{:,.0f}")])
     rows.append(["peak RSS at the end, MB", *_cells({w.name: float(w.peak_rss) for w in workers}, 1e-6, "{:,.0f}")])
-    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
+    return table(["", *(worker.name for worker in workers)], rows)
 
 
 def _cells(found: Mapping[str, float], scale: float, form: str) -> list[str]:
@@ -190,7 +190,7 @@ def main() -> None:
     measure(workers, workloads, options.rounds, options.seed)
     for worker in workers:
         stop(worker)
-    print(table(workers, workloads, load))
+    print(report(workers, workloads, load))
     raw = {w.name: {"seconds": w.seconds, "entities": w.entities, "load": load[w.name]} for w in workers}
     print(f"\nentities found in all: {', '.join(f'{w.name} {sum(w.entities.values())}' for w in workers)}")
     print(f"raw figures: {save('extract', {'options': vars(options) | {'model': str(options.model)}, 'sides': raw})}")

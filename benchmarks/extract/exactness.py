@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.extract.compare import MODEL, text
-from benchmarks.models.gliner import words
+from benchmarks.harness.news import words
 
 MOST_DIFFERENCE = 1e-4
 THRESHOLD = 0.5
@@ -48,6 +48,7 @@ def main() -> None:
         sample = text(random, random.randint(1, 380))
         labels = [word.capitalize() for word in random.sample(words(), random.randint(1, 8))]
         piece = loaded.read(sample, loaded.prompt(labels), labels, THRESHOLD).take()
+        assert piece
         inputs = feeds([piece.row], loaded._config.max_width, 0)
         ours = loaded._session.run(["logits"], inputs)[0][0]
         theirs = logits(gliner, sample, labels)

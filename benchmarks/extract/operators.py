@@ -8,17 +8,19 @@ import json
 import os
 import tempfile
 from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
 from random import Random
 
 from benchmarks.extract.compare import LABELS, MODEL, text
+from benchmarks.harness.table import table
 from common.settings import get_settings
 
 # Operators that take less than this share in every graph are summed up.
 LEAST_SHARE = 0.01
 
 
-def profile(graph: Path, inputs: dict[str, object], runs: int, threads: int) -> Counter[str]:
+def profile(graph: Path, inputs: Mapping[str, object], runs: int, threads: int) -> Counter[str]:
     """Milliseconds of one run by operator."""
     import onnxruntime
 
@@ -55,6 +57,7 @@ def main() -> None:
 
     loaded = engine.load(lambda _: None)
     encoded = loaded.read(text(Random(1), options.words), loaded.prompt(LABELS), LABELS, 0.5).take()
+    assert encoded
     inputs = feeds([encoded.row], 12, 0)
     source, cache = options.model / "model.onnx", get_settings().extract.cache_folder
     graphs = {"export": source, "rebuilt, fp32": prepared(source, "fp32", cache, make=True)}
@@ -64,12 +67,11 @@ def main() -> None:
     operators = {name for times in found.values() for name in times}
     large = {name for name in operators if any(found[side][name] > LEAST_SHARE * totals[side] for side in found)}
     print(f"{len(encoded.words)} words, {len(encoded.row.tokens)} tokens; ms of one run\n")
-    print(f"| | {' | '.join(found)} |\n| --- | {' | '.join('---:' for _ in found)} |")
-    for name in sorted(large, key=lambda name: -found["export"][name] - found["rebuilt, fp32"][name]):
-        print(f"| {name} | {' | '.join(f'{times[name]:.1f}' for times in found.values())} |")
-    others = [sum(times[name] for name in operators - large) for times in found.values()]
-    print(f"| others | {' | '.join(f'{value:.1f}' for value in others)} |")
-    print(f"| all | {' | '.join(f'{value:.1f}' for value in totals.values())} |")
+    shown = sorted(large, key=lambda name: -found["export"][name] - found["rebuilt, fp32"][name])
+    rows = {name: [times[name] for times in found.values()] for name in shown}
+    rows["others"] = [sum(times[name] for name in operators - large) for times in found.values()]
+    rows["all"] = list(totals.values())
+    print(table(["", *found], ([name, *(f"{value:.1f}" for value in values)] for name, values in rows.items())))
 
 
 if __name__ == "__main__":

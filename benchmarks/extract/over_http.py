@@ -10,38 +10,30 @@ import argparse
 import asyncio
 import os
 import statistics
-import subprocess
-import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from random import Random
 
 import httpx
 
 from benchmarks.extract.compare import LABELS, MODEL, PYTHONS, text
-from benchmarks.summarize.report import percentile
-from benchmarks.summarize.sides import ROOT
+from benchmarks.harness.folders import LOGS
+from benchmarks.harness.service import Program, answers, factory, peer, run
+from benchmarks.harness.statistics import percentile
+from benchmarks.harness.table import table
 
-PORTS = {"factory": 7871, "gliner": 7872}
 LENGTHS = (20, 80, 200, 370)
 ALONE, TOGETHER, CLIENTS, SHORT = 5, 48, 8, (20, 60)
 
 
-def commands(model: Path) -> dict[str, list[str]]:
+def programs(model: Path) -> dict[str, Program]:
+    settings = {"LOG_LEVEL": "WARNING", "EXTRACT__MODEL": model}
+    gliner = [str(PYTHONS["gliner"]), "benchmarks/extract/peers/http_gliner.py", str(model)]
     return {
-        "factory": [str(PYTHONS["factory"]), "local_runner.py"],
-        "gliner": [str(PYTHONS["gliner"]), "benchmarks/extract/peers/http_gliner.py", str(model), str(PORTS["gliner"])],
-    }
-
-
-def environment(model: Path) -> dict[str, str]:
-    return os.environ | {
-        "HF_HUB_OFFLINE": "1",
-        "FACTORY_HOST": "127.0.0.1",
-        "FACTORY_PORT": str(PORTS["factory"]),
-        "FACTORY_LOG_LEVEL": "WARNING",
-        "FACTORY_EXTRACT__MODEL": str(model),
+        "factory": factory(settings, python=str(PYTHONS["factory"])),
+        "gliner": peer(lambda port: [*gliner, str(port)]),
     }
 
 
@@ -66,18 +58,15 @@ async def together(http: httpx.AsyncClient, samples: Sequence[str]) -> tuple[flo
     return time.perf_counter() - begun, seconds
 
 
-async def measure(rounds: int) -> dict[str, dict[str, float]]:
-    found: dict[str, dict[str, list[float]]] = {name: {} for name in PORTS}
+async def measure(urls: Mapping[str, str], rounds: int) -> dict[str, dict[str, float]]:
+    found: dict[str, dict[str, list[float]]] = {name: {} for name in urls}
     random = Random(7)
 
     def add(name: str, what: str, value: float | None) -> None:
         found[name].setdefault(what, []).append(value or 0.0)
 
-    clients = {
-        name: httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=300) for name, port in PORTS.items()
-    }
+    clients = {name: httpx.AsyncClient(base_url=url, timeout=300) for name, url in urls.items()}
     for http in clients.values():
-        await until_ready(http)
         await ask(http, text(random, 30))
     for _ in range(rounds):
         for words in LENGTHS:
@@ -93,36 +82,24 @@ async def measure(rounds: int) -> dict[str, dict[str, float]]:
     return {name: {what: statistics.median(values) for what, values in each.items()} for name, each in found.items()}
 
 
-async def until_ready(http: httpx.AsyncClient) -> None:
-    for _ in range(600):
-        try:
-            await http.get("/health")
-            return
-        except httpx.TransportError:
-            await asyncio.sleep(0.2)
-    sys.exit("a side did not start")
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description="POST /extract over HTTP beside a service around gliner.")
     parser.add_argument("--model", type=Path, default=MODEL)
     parser.add_argument("--rounds", type=int, default=3)
     options = parser.parse_args()
-    started = [
-        subprocess.Popen(command, cwd=ROOT, env=environment(options.model))
-        for command in commands(options.model).values()
-    ]
-    try:
-        found = asyncio.run(measure(options.rounds))
-    finally:
-        for process in started:
-            process.terminate()
-            process.wait(20)
-    print("| | factory | gliner in FastAPI | ratio |\n| --- | ---: | ---: | ---: |")
+    os.environ["HF_HUB_OFFLINE"] = "1"
+    with ExitStack() as stack:
+        urls = {}
+        for name, program in programs(options.model).items():
+            log = LOGS / f"extract-over-http-{name}.log"
+            urls[name] = stack.enter_context(run(program, log, ready=answers)).url
+        found = asyncio.run(measure(urls, options.rounds))
+    rows = []
     for what, ours in found["factory"].items():
         theirs = found["gliner"][what]
         ratio = ours / theirs if "second" in what else theirs / ours
-        print(f"| {what} | {ours:.1f} | {theirs:.1f} | {ratio:.2f}x |")
+        rows.append([what, f"{ours:.1f}", f"{theirs:.1f}", f"{ratio:.2f}x"])
+    print(table(["", "factory", "gliner in FastAPI", "ratio"], rows))
 
 
 if __name__ == "__main__":

@@ -11,7 +11,8 @@ import os
 import statistics
 from typing import get_args
 
-from benchmarks.summarize.sides import ROOT
+from benchmarks.harness.folders import ROOT
+from benchmarks.harness.table import head, line
 from common.settings import Precision, get_settings
 
 SENTENCES = ROOT / "tests/data/entities.jsonl"
@@ -31,8 +32,8 @@ def scores(precision: str) -> dict[Key, float]:
     loaded = engine.load(lambda _: None)
 
     found: dict[Key, float] = {}
-    for number, line in enumerate(SENTENCES.read_text(encoding="utf-8").splitlines()):
-        sentence = json.loads(line)
+    for number, text in enumerate(SENTENCES.read_text(encoding="utf-8").splitlines()):
+        sentence = json.loads(text)
         options = Options(labels=sentence["labels"], threshold=LOW)
         extraction = asyncio.run(service.extract(sentence["text"], options, loaded))
         for entity in json.loads(b"[" + extraction.entities + b"]"):
@@ -41,7 +42,7 @@ def scores(precision: str) -> dict[Key, float]:
 
 
 def expected() -> set[Key]:
-    sentences = [json.loads(line) for line in SENTENCES.read_text(encoding="utf-8").splitlines()]
+    sentences = [json.loads(text) for text in SENTENCES.read_text(encoding="utf-8").splitlines()]
     return {
         (number, entity["start"], entity["end"], entity["label"])
         for number, sentence in enumerate(sentences)
@@ -53,8 +54,7 @@ def main() -> None:
     truth = expected()
     exact = scores("fp32")
     kept = {key for key, score in exact.items() if score > THRESHOLD}
-    print("| precision | F1 | spans lost | spans new | score, mean difference | largest |")
-    print("| --- | ---: | ---: | ---: | ---: | ---: |")
+    print(head(["precision", "F1", "spans lost", "spans new", "score, mean difference", "largest"]))
     for precision in get_args(Precision):
         found = exact if precision == "fp32" else scores(precision)
         over = {key for key, score in found.items() if score > THRESHOLD}
@@ -62,7 +62,7 @@ def main() -> None:
         differences = [abs(found[key] - exact[key]) for key in found.keys() & exact.keys()]
         lost, new = len(kept - over), len(over - kept)
         mean, largest = statistics.mean(differences), max(differences)
-        print(f"| {precision} | {f1:.3f} | {lost} | {new} | {mean:.5f} | {largest:.4f} |")
+        print(line([precision, f"{f1:.3f}", lost, new, f"{mean:.5f}", f"{largest:.4f}"]))
 
 
 if __name__ == "__main__":

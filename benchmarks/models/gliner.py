@@ -9,13 +9,12 @@ a thousand scores over 0.5; otherwise a large part of all would, and decoding wo
 """
 
 import argparse
-import json
-import re
 from pathlib import Path
 from random import Random
 from typing import Any
 
-NEWS = Path(__file__).resolve().parents[2] / "tests/data/articles.jsonl"
+from benchmarks.harness.news import words
+
 VOCABULARY = 128_000
 SPECIAL = ["[PAD]", "[CLS]", "[SEP]", "[UNK]"]
 # Of the words that texts are made of, every so many is in the vocabulary only in two halves or in four letters.
@@ -40,12 +39,6 @@ ENCODER: dict[str, Any] = {
     "position_biased_input": False,
     "type_vocab_size": 0,
 }
-
-
-def words() -> list[str]:
-    """The words that the benchmark's texts are made of."""
-    news = [json.loads(line)["text"] for line in NEWS.read_text(encoding="utf-8").splitlines()]
-    return sorted({word for text in news for word in re.findall(r"\b[a-z]{2,}\b", text)})
 
 
 def tokenizer() -> Any:

@@ -162,7 +162,8 @@ def add_tokenizer(writer: gguf.GGUFWriter) -> list[str]:
     def value(name: str) -> Any:
         return fields[name].contents()
 
-    tokens, types = value("tokenizer.ggml.tokens"), value("tokenizer.ggml.token_type")
+    tokens: list[str] = value("tokenizer.ggml.tokens")
+    types: list[int] = value("tokenizer.ggml.token_type")
     padding = range(len(tokens), VOCABULARY)
     tokens += [f"<|unused_{number}|>" for number in padding]
     types += [gguf.TokenType.UNUSED] * len(padding)

@@ -13,18 +13,17 @@ import argparse
 import asyncio
 import sys
 import time
-from collections.abc import Sequence
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 
+from benchmarks.harness.folders import ROOT, save
+from benchmarks.harness.service import stop_cleanly
+from benchmarks.harness.table import head, line
+from benchmarks.harness.wire import Addresses
 from benchmarks.siege import connections, crowds, memory, mixed, neighbours
 from benchmarks.siege.idle import idle
 from benchmarks.siege.plan import Row, Scenario, Siege
-from benchmarks.siege.wire import Addresses
-from benchmarks.summarize.report import save
-from benchmarks.summarize.server import stop_cleanly
-from benchmarks.summarize.sides import ROOT
 
 SCENARIOS: dict[str, Scenario] = {
     "mixed": mixed.mixed,
@@ -44,7 +43,7 @@ IDLE = "idle"
 async def besiege(options: argparse.Namespace) -> list[tuple[str, Row]]:
     scenarios: dict[str, Scenario] = {**SCENARIOS, IDLE: partial(idle, against=options.against)}
     found: list[tuple[str, Row]] = []
-    print(lines(["scenario", "what", "measured", "target", ""]), lines(["---"] * 5), sep="\n", flush=True)
+    print(head(["scenario", "what", "measured", "target", ""], texts=5), flush=True)
     for name in options.only or scenarios:
         siege = Siege(options.root, name, options.one_address, options.set, Addresses(options.one_address))
         begun, cpu_begun = time.monotonic(), time.process_time()
@@ -58,12 +57,8 @@ async def besiege(options: argparse.Namespace) -> list[tuple[str, Row]]:
         for row in rows:
             found.append((name, row))
             verdict = "" if row.met is None else "met" if row.met else "MISSED"
-            print(lines([name, row.what, row.measured, row.target, verdict]), flush=True)
+            print(line([name, row.what, row.measured, row.target, verdict]), flush=True)
     return found
-
-
-def lines(cells: Sequence[str]) -> str:
-    return f"| {' | '.join(cells)} |"
 
 
 def names(value: str) -> list[str]:

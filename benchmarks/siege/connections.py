@@ -5,9 +5,9 @@ import math
 import time
 from contextlib import suppress
 
+from benchmarks.harness.wire import ask, ask_and_read_slowly, connect, numbered, request
 from benchmarks.siege.plan import Row, Siege, seconds, shown, text
 from benchmarks.siege.service import probing
-from benchmarks.siege.wire import ask, ask_and_read_slowly, connect, numbered, request
 
 DESCRIPTORS, CONNECTIONS = 256, 280
 WATCHED_SECONDS, BETWEEN_BYTES_SECONDS = 40.0, 1.0

@@ -4,10 +4,10 @@ import asyncio
 import random
 import time
 
+from benchmarks.harness.wire import Reply, ask, long_request, numbered, request
 from benchmarks.siege.neighbours import engines
 from benchmarks.siege.plan import Row, Siege, closed_loop, seconds, shown, statuses, text
 from benchmarks.siege.service import probing
-from benchmarks.siege.wire import Reply, ask, long_request, numbered, request
 
 LISTENERS, DURATION_SECONDS = 200, 30.0
 # Of what the listeners want to hear: half a minute is 500 characters.

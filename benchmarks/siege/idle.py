@@ -5,9 +5,10 @@ import statistics
 from collections.abc import Callable
 from pathlib import Path
 
+from benchmarks.harness.service import Service
+from benchmarks.harness.statistics import in_turns
+from benchmarks.harness.wire import Chunks, KeptAlive, numbered, request
 from benchmarks.siege.plan import Row, Siege
-from benchmarks.siege.service import Service
-from benchmarks.siege.wire import Chunks, KeptAlive, numbered, request
 
 CALLS, ROUNDS = 200, 5
 MOST_TIMES = 1.05
@@ -47,7 +48,7 @@ async def idle(siege: Siege, against: Path | None) -> list[Row]:
         for number in range(ROUNDS + 1):
             for call, make in CALLED.items():
                 # Whoever is first in one round is second in the next.
-                for side in sorted(roots, reverse=bool(number % 2)):
+                for side in in_turns(roots, number):
                     measured = await _calls(services[side], siege.addresses.new(), call, make, next(openings))
                     # The first round is the warm-up.
                     taken[side, call] += measured if number else []

@@ -4,10 +4,11 @@ import asyncio
 import json
 from collections.abc import Iterator
 
+from benchmarks.harness.service import Service
+from benchmarks.harness.wire import Chunks, ask, request
 from benchmarks.siege.mixed import CLIENTS, besiege
 from benchmarks.siege.plan import Row, Siege, shown, text
-from benchmarks.siege.service import Service, probing
-from benchmarks.siege.wire import Chunks, ask, request
+from benchmarks.siege.service import probing
 
 # What is free is given back once the process has been at rest for some seconds.
 SETTLE_SECONDS = 20.0

@@ -5,10 +5,11 @@ import random
 import time
 from collections import Counter
 
+from benchmarks.harness.service import Service
+from benchmarks.harness.wire import Reply, ask, ask_and_read_slowly, ask_and_vanish, numbered, request
 from benchmarks.siege.neighbours import engines
 from benchmarks.siege.plan import Row, Siege, shown, text
-from benchmarks.siege.service import Service, probing
-from benchmarks.siege.wire import Reply, ask, ask_and_read_slowly, ask_and_vanish, numbered, request
+from benchmarks.siege.service import probing
 
 CLIENTS, DURATION_SECONDS = 200, 30.0
 # Between the requests of one client, on average.

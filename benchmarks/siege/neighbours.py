@@ -7,8 +7,8 @@ from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import suppress
 from typing import Any
 
+from benchmarks.harness.wire import Reply, ask, long_request, numbered, request
 from benchmarks.siege.plan import Row, Siege, closed_loop, seconds, shown, statuses, text
-from benchmarks.siege.wire import Reply, ask, long_request, numbered, request
 
 FLOOD = 32
 LONG_CHARACTERS, LONG_SPOKEN_CHARACTERS = 199_000, 19_900

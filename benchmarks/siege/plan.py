@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks.audio.cloud import Cloud
-from benchmarks.siege.service import Service, running
-from benchmarks.siege.wire import Addresses, Reply
-from benchmarks.summarize.report import percentile
+from benchmarks.harness.service import Service
+from benchmarks.harness.statistics import percentile
+from benchmarks.harness.wire import Addresses, Reply
+from benchmarks.siege.service import running
 
 # Of the speech cloud: when its first sound comes, and how many times faster than it plays the sound is sent.
 FIRST_SOUND_SECONDS, PACE = 0.3, 8.0

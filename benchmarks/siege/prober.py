@@ -12,7 +12,7 @@ import math
 import sys
 import time
 
-from benchmarks.siege.wire import ask, request
+from benchmarks.harness.wire import ask, request
 
 INTERVAL_SECONDS, GIVE_UP_SECONDS = 0.05, 10.0
 ADDRESS = "127.0.255.1"

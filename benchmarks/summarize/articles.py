@@ -1,7 +1,5 @@
 """Articles of a wanted length, made of the words of the test suite's news."""
 
-import json
-import re
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -9,7 +7,8 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-NEWS = Path(__file__).resolve().parents[2] / "tests/data/articles.jsonl"
+from benchmarks.harness.news import words
+
 SENTENCES_PER_PARAGRAPH = 4
 
 
@@ -25,8 +24,7 @@ class Writer:
     def __init__(self, model: Path, seed: int) -> None:
         self._count = token_counter(model)
         self._random = Random(seed)
-        news = [json.loads(line)["text"] for line in NEWS.read_text(encoding="utf-8").splitlines()]
-        self._words = sorted({word for text in news for word in re.findall(r"\b[a-z]{2,}\b", text)})
+        self._words = words()
 
     def article(self, tokens: int) -> Article:
         """An article of at most `tokens` tokens, and at most a sentence fewer."""

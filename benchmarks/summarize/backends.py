@@ -16,13 +16,15 @@ import sys
 import tempfile
 from pathlib import Path
 
-from benchmarks.summarize.report import save
-from benchmarks.summarize.sides import DEFAULT_THREADS, ROOT
+from benchmarks.harness.folders import MODELS, ROOT, save
+from benchmarks.harness.statistics import in_turns
+from benchmarks.harness.table import table
+from benchmarks.summarize.sides import DEFAULT_THREADS
 from functions.summarize.context import LlamaContext, Options
 from functions.summarize.cpu import LIBRARY_PREFIX, NATIVE, variant
 from functions.summarize.tuning import pass_seconds
 
-MODEL = ROOT / "benchmarks/.cache/models/llama-1b.gguf"
+MODEL = MODELS / "llama-1b.gguf"
 PORTABLE = "portable"
 WRITTEN = 12
 # The portable build must not read more slowly than this share of the native one.
@@ -72,10 +74,9 @@ def measure(folder: Path, options: argparse.Namespace) -> Figures | None:
     return figures
 
 
-def table(rounds: dict[str, list[Figures]]) -> tuple[str, float]:
-    """And how fast the portable build reads, as a share of the native one."""
-    lines = ["| libraries | backend | reading, tokens/s | of native | writing, tokens/s | of native |"]
-    lines.append("| --- | --- | ---: | ---: | ---: | ---: |")
+def report(rounds: dict[str, list[Figures]]) -> tuple[str, float]:
+    """The table, and how fast the portable build reads, as a share of the native one."""
+    rows: list[list[str]] = []
     shares: dict[str, float] = {}
     for name, figures in rounds.items():
         cells = [name, str(figures[0]["backend"])]
@@ -85,8 +86,9 @@ def table(rounds: dict[str, list[Figures]]) -> tuple[str, float]:
             cells += [f"{statistics.median(speeds):.1f}", f"{statistics.median(ratios):.3f}"]
             if key == "read":
                 shares[name] = statistics.median(ratios)
-        lines.append(f"| {' | '.join(cells)} |")
-    return "\n".join(lines), shares[PORTABLE]
+        rows.append(cells)
+    titles = ["libraries", "backend", "reading, tokens/s", "of native", "writing, tokens/s", "of native"]
+    return table(titles, rows, texts=2), shares[PORTABLE]
 
 
 def main() -> None:
@@ -106,15 +108,14 @@ def main() -> None:
         running = sides(options.native.resolve(), options.portable.resolve(), Path(scratch))
         rounds: dict[str, list[Figures]] = {name: [] for name in running}
         for number in range(options.rounds):
-            # There and back, so that no side always follows the same other one.
-            for name in list(running) if number % 2 == 0 else list(running)[::-1]:
+            for name in in_turns(running, number):
                 if (figures := measure(running[name], options)) is not None:
                     rounds[name].append(figures)
                 elif name in (NATIVE, PORTABLE):
                     sys.exit(f"the {name} build does not run here")
                 else:
                     del running[name], rounds[name]
-    text, share = table(rounds)
+    text, share = report(rounds)
     print(f"\n{options.model.name}, {options.rows} tokens read at once, {options.threads} threads\n\n{text}\n")
     verdict = "met" if share >= LEAST_SHARE else "MISSED"
     print(f"- {verdict}: the portable build reads {share:.3f} times as fast as the native one, at least {LEAST_SHARE}")

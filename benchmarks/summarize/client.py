@@ -58,19 +58,6 @@ class Client:
         self.http = http
         self._factory = dialect == "factory"
 
-    async def loaded(self) -> bool:
-        """Whether the model is there; a side that loads it before it listens is one that answers, whatever it says."""
-        try:
-            response = await self.http.get("/health")
-        except httpx.HTTPError:
-            return False
-        if not self._factory:
-            return response.status_code != 503
-        llama = response.json()["models"]["llama"]
-        if llama["state"] == "failed":
-            raise RuntimeError(llama["detail"])
-        return bool(llama["state"] == "ready")
-
     async def stream(self, text: str, max_tokens: int, on_piece: Callable[[int], None] = lambda _: None) -> Answer:
         """`on_piece` is told each time how many pieces there are."""
         answer = Answer(time.perf_counter())

@@ -25,14 +25,17 @@ from typing import Any
 
 import httpx
 
+from benchmarks.harness.folders import MODELS, save
+from benchmarks.harness.service import stop_cleanly
+from benchmarks.harness.statistics import in_turns, medians, percentile
+from benchmarks.harness.table import Row, comparison
 from benchmarks.summarize import spans
 from benchmarks.summarize.articles import Article, Writer
 from benchmarks.summarize.client import Answer, Client
-from benchmarks.summarize.report import Row, medians, percentile, save, table
-from benchmarks.summarize.server import running, stop_cleanly
-from benchmarks.summarize.sides import BARE, DEFAULT_THREADS, OURS, ROOT, Side, choose
+from benchmarks.summarize.server import running
+from benchmarks.summarize.sides import BARE, DEFAULT_THREADS, OURS, Side, choose
 
-MODEL = ROOT / "benchmarks/.cache/models/llama-8b.gguf"
+MODEL = MODELS / "llama-8b.gguf"
 SEED = 8
 CONTEXT_TOKENS = 4096
 ARTICLE_TOKENS, OUTPUT_TOKENS = 900, 150
@@ -100,7 +103,7 @@ def in_time(side: Side, answers: list[Answer]) -> list[Answer]:
 async def one_client(side: Side, model: Path, articles: list[Article]) -> Outcome:
     async with running(side, model) as server:
         answers = [await ask(server.client, side, article) for article in articles]
-        rss = server.peak_rss()
+        rss = server.service.peak_rss()
     good = in_time(side, answers)
     answered = [answer.latency for answer in answers if answer.error is None]
     finished = [answer for answer in good if answer.text.rstrip().endswith(SENTENCE_ENDS)]
@@ -159,7 +162,7 @@ async def _one_of_many(client: Client, side: Side, supply: Iterator[Article], en
 async def prefill(side: Side, model: Path, article: Article) -> Outcome:
     async with running(side, model) as server:
         answer = await server.client.stream(article.text, 1)
-        figures: dict[str, float | None] = {"load": server.load_seconds, "rss": server.peak_rss()}
+        figures: dict[str, float | None] = {"load": server.service.load_seconds, "rss": server.service.peak_rss()}
         # Both have read the opening of the prompt with the first request; a few tokens behind the article are left out.
         figures["rate"] = article.tokens / answer.first if answer.first else None
     return Outcome(figures, answer.raw())
@@ -202,7 +205,7 @@ class Run:
         outcomes: dict[str, list[Outcome]] = {side.name: [] for side in pair}
         for number in range(self.options.rounds):
             article = self.writer.article(PREFILL_TOKENS)
-            for side in pair if number % 2 == 0 else reversed(pair):
+            for side in in_turns(pair, number):
                 outcomes[side.name].append(await self.guarded(prefill(side, self.model, article)))
         self.report("prefill", f"Reading, {self.options.rounds} rounds", PREFILL, outcomes)
 
@@ -217,7 +220,7 @@ class Run:
 
     def report(self, part: str, title: str, rows: list[Row], outcomes: dict[str, list[Outcome]]) -> None:
         columns = {name: medians([outcome.figures for outcome in rounds]) for name, rounds in outcomes.items()}
-        print(f"\n{title}\n\n{table(rows, columns, OURS)}\n", flush=True)
+        print(f"\n{title}\n\n{comparison(rows, columns, OURS)}\n", flush=True)
         self.raw[part] = {name: [vars(outcome) for outcome in rounds] for name, rounds in outcomes.items()}
 
 

@@ -29,13 +29,16 @@ from typing import Any
 
 import httpx
 
+from benchmarks.harness.folders import MODELS, save
+from benchmarks.harness.service import stop_cleanly
+from benchmarks.harness.statistics import medians, percentile
+from benchmarks.harness.table import Row, comparison
 from benchmarks.summarize.articles import Article, Writer
 from benchmarks.summarize.client import Answer, Client
-from benchmarks.summarize.report import Row, medians, percentile, save, table
-from benchmarks.summarize.server import running, stop_cleanly
-from benchmarks.summarize.sides import DEFAULT_THREADS, OURS, ROOT, Side, choose
+from benchmarks.summarize.server import running
+from benchmarks.summarize.sides import DEFAULT_THREADS, OURS, Side, choose
 
-MODEL = ROOT / "benchmarks/.cache/models/llama-1b.gguf"
+MODEL = MODELS / "llama-1b.gguf"
 SEED = 20
 CLIENTS = 4
 OUTPUT_TOKENS = 96
@@ -147,7 +150,7 @@ async def run(side: Side, model: Path, work: Work, streams: bool) -> Outcome:
 
 async def measure(side: Side, model: Path, work: Work, outcome: Outcome, streams: bool) -> None:
     async with running(side, model) as server:
-        outcome.figures["load"] = server.load_seconds
+        outcome.figures["load"] = server.service.load_seconds
         done = asyncio.Event()
         health = asyncio.create_task(watch_health(server.client.http, done)) if side.name == OURS else None
         began = time.perf_counter()
@@ -165,7 +168,7 @@ async def measure(side: Side, model: Path, work: Work, outcome: Outcome, streams
         for answer, tokens in ((stream, STREAM_TOKENS), (newcomer, NEWCOMER_TOKENS)):
             if problem := answer.problem(tokens):
                 outcome.problems.append(f"disturbed: {problem}")
-        outcome.figures["rss"] = server.peak_rss()
+        outcome.figures["rss"] = server.service.peak_rss()
 
 
 def note(outcome: Outcome, part: str, answers: list[Answer]) -> int:
@@ -187,7 +190,7 @@ def note(outcome: Outcome, part: str, answers: list[Answer]) -> int:
 async def give_up(side: Side, model: Path, work: Work, outcome: Outcome) -> None:
     """How long a sequence stays taken by an article whose client has gone: the next request's time in the queue."""
     waits = []
-    async with running(side, model, {"FACTORY_SUMMARIZE__PARALLEL": "1"}) as server:
+    async with running(side, model, {"SUMMARIZE__PARALLEL": 1}) as server:
         for article in work.long:
             long = asyncio.create_task(server.client.stream(article.text, OUTPUT_TOKENS))
             await asyncio.sleep(GIVE_UP_SECONDS)
@@ -244,7 +247,7 @@ def main() -> None:
     columns = {name: medians([outcome.figures for outcome in rounds]) for name, rounds in outcomes.items()}
     for name, rounds in outcomes.items():
         columns[name]["bad"] = sum(len(outcome.problems) for outcome in rounds)
-    print("", table(ROWS, columns, OURS), sep="\n")
+    print("", comparison(ROWS, columns, OURS), sep="\n")
     raw = {name: [vars(outcome) for outcome in rounds] for name, rounds in outcomes.items()}
     print(f"\nraw figures: {save('newsdesk', {'model': model.name, 'medians': columns, 'rounds': raw})}")
 

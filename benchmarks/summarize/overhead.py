@@ -13,14 +13,16 @@ from collections.abc import Sequence
 from contextlib import aclosing
 from pathlib import Path
 
-from benchmarks.summarize.sides import CONTEXT_TOKENS, DEFAULT_THREADS, ROOT
+from benchmarks.harness.folders import MODELS
+from benchmarks.harness.table import table
+from benchmarks.summarize.sides import CONTEXT_TOKENS, DEFAULT_THREADS
 from common.settings import SummarizeSettings
 from functions.summarize import prompt
 from functions.summarize.context import LlamaContext, Options, Row, Sampling
 from functions.summarize.engine import LlamaEngine
 from functions.summarize.planning import Plan
 
-MODEL = ROOT / "benchmarks/.cache/models/llama-1b.gguf"
+MODEL = MODELS / "llama-1b.gguf"
 OUTPUT_TOKENS = 96
 ARTICLE = "The council met on Monday to speak about the bridge. "
 
@@ -46,13 +48,13 @@ async def answer(engine: LlamaEngine) -> None:
             pass
 
 
-async def measure(engine: LlamaEngine, context: TimedContext, clients: int) -> str:
+async def measure(engine: LlamaEngine, context: TimedContext, clients: int) -> list[object]:
     context.seconds, context.calls = 0.0, 0
     begun = time.perf_counter()
     await asyncio.gather(*(answer(engine) for _ in range(clients)))
     seconds = time.perf_counter() - begun
     beside = seconds - context.seconds
-    return f"| {clients} | {context.calls} | {1000 * seconds / context.calls:.1f} ms | {beside / seconds:.2%} |"
+    return [clients, context.calls, f"{1000 * seconds / context.calls:.1f} ms", f"{beside / seconds:.2%}"]
 
 
 def main() -> None:
@@ -64,9 +66,7 @@ def main() -> None:
     context = TimedContext(options.model.resolve(), CONTEXT_TOKENS, settings.parallel, Options(options.threads))
     engine = LlamaEngine(options.model.stem, settings, context)
     rows = [asyncio.run(measure(engine, context, clients)) for clients in (1, settings.parallel)]
-    print(
-        "| requests at once | steps | a step | of it outside llama_decode |", "|---:|---:|---:|---:|", *rows, sep="\n"
-    )
+    print(table(["requests at once", "steps", "a step", "of it outside llama_decode"], rows, texts=0))
 
 
 if __name__ == "__main__":

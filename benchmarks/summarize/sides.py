@@ -24,13 +24,14 @@ differed by up to 15 % between runs:
 """
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from benchmarks.harness.folders import CACHE, ROOT
+from benchmarks.harness.service import Program, factory, peer
 from benchmarks.summarize.client import Dialect
 
-ROOT = Path(__file__).resolve().parents[2]
 PEERS = str(ROOT / ".venv-bench-summarize/bin/python")
 DEFAULT_THREADS = 2
 CONTEXT_TOKENS = 8192
@@ -41,66 +42,55 @@ AD_HOC = "xllamacpp:"
 
 @dataclass(frozen=True)
 class Side:
+    """`program` is told the model and settings of ours, for which peers have no use."""
+
     name: str
     dialect: Dialect
-    command: Callable[[Path, int], list[str]]
-    environment: Callable[[Path, int], dict[str, str]] = lambda _model, _port: {}
-
-    @property
-    def file_name(self) -> str:
-        return "".join(letter if letter.isalnum() else "-" for letter in self.name)
+    program: Callable[[Path, Mapping[str, object]], Program]
 
 
 def _factory(threads: int, context: int) -> Side:
-    def environment(model: Path, port: int) -> dict[str, str]:
+    def program(model: Path, extra: Mapping[str, object]) -> Program:
         summarize = {
-            "MODEL": str(model),
+            "MODEL": model,
             "MODEL_NAME": model.stem,
-            "CONTEXT": str(context),
-            "THREADS": str(threads),
-            "ANSWER_CACHE_BYTES": "0",
+            "CONTEXT": context,
+            "THREADS": threads,
+            "ANSWER_CACHE_BYTES": 0,
             "DEADLINE_SECONDS": "none",
             # Measured at the first start and kept for the others; not where a service of this machine keeps its own.
-            "CACHE_FOLDER": str(ROOT / "benchmarks/.cache/factory"),
+            "CACHE_FOLDER": CACHE / "factory",
         }
-        return {
-            "FACTORY_PROFILE": "space",
-            "FACTORY_HOST": "127.0.0.1",
-            "FACTORY_PORT": str(port),
-            "FACTORY_WARM_UP": "true",
-            "FACTORY_LOG_LEVEL": "WARNING",
-            **{f"FACTORY_SUMMARIZE__{name}": value for name, value in summarize.items()},
-        }
+        settings = {f"SUMMARIZE__{name}": value for name, value in summarize.items()}
+        return factory({"PROFILE": "space", "WARM_UP": True, "LOG_LEVEL": "WARNING", **settings, **extra})
 
-    return Side(OURS, "factory", lambda _model, _port: [sys.executable, "local_runner.py"], environment)
+    return Side(OURS, "factory", program)
+
+
+def _peer(name: str, command: Callable[[str, str], list[str]]) -> Side:
+    """`command` is told the model and the port."""
+    return Side(name, "openai", lambda model, _: peer(lambda port: [PEERS, "-m", *command(str(model), str(port))]))
 
 
 def _llama_cpp_server(threads: int, context: int) -> Side:
-    def command(model: Path, port: int) -> list[str]:
+    def command(model: str, port: str) -> list[str]:
         return [
-            *(PEERS, "-m", "llama_cpp.server", "--model", str(model), "--host", "127.0.0.1", "--port", str(port)),
+            *("llama_cpp.server", "--model", model, "--host", "127.0.0.1", "--port", port),
             *("--n_threads", str(threads), "--n_threads_batch", str(threads), "--n_ctx", str(context)),
             *("--interrupt_requests", "false"),
         ]
 
-    return Side("llama_cpp.server", "openai", command)
+    return _peer("llama_cpp.server", command)
 
 
 def _xllamacpp(name: str, threads: int, context: int, *flags: str) -> Side:
     same = (f"n_ctx={context}", f"cpuparams.n_threads={threads}", f"cpuparams_batch.n_threads={threads}")
-
-    def command(model: Path, port: int) -> list[str]:
-        return [PEERS, "-m", "benchmarks.summarize.peers.xllama", str(model), str(port), *same, *flags]
-
-    return Side(name, "openai", command)
+    return _peer(name, lambda model, port: ["benchmarks.summarize.peers.xllama", model, port, *same, *flags])
 
 
 def _bare(threads: int, context: int) -> Side:
-    def command(model: Path, port: int) -> list[str]:
-        numbers = (str(port), str(threads), str(context))
-        return [PEERS, "-m", "benchmarks.summarize.peers.bare", str(model), *numbers]
-
-    return Side(BARE, "openai", command)
+    module, numbers = "benchmarks.summarize.peers.bare", (str(threads), str(context))
+    return _peer(BARE, lambda model, port: [module, model, port, *numbers])
 
 
 def choose(names: str | None, threads: int, context: int = CONTEXT_TOKENS) -> list[Side]:

@@ -26,11 +26,15 @@ from typing import Any
 
 import httpx
 
+from benchmarks.harness.folders import ROOT, save
+from benchmarks.harness.machine import rss
+from benchmarks.harness.service import Program, factory, log_errors, stop_cleanly
+from benchmarks.harness.statistics import percentile
+from benchmarks.harness.table import table
 from benchmarks.summarize.articles import Writer
 from benchmarks.summarize.client import Client
-from benchmarks.summarize.report import percentile, save
-from benchmarks.summarize.server import LOGS, Running, running, stop_cleanly
-from benchmarks.summarize.sides import ROOT, Side
+from benchmarks.summarize.server import Running, running
+from benchmarks.summarize.sides import Side
 from benchmarks.summarize.spans import work
 
 MODEL = ROOT / "models/embedded/llama/embedded-llama-lead.gguf"
@@ -72,7 +76,7 @@ FAULTS: list[tuple[bytes, str | None, int]] = [
     (b'{"text": "hello"}', "wait=0", 422),
     (b'{"text": "hello"}', "wait=soon", 422),
     (b'{"text": "' + b"word " * 60_000 + b'"}', None, 422),
-    (b'{"text": "' + b"x" * 600_000 + b'"}', None, 413),
+    (b'{"text": "' + b"x" * 3_000_000 + b'"}', None, 413),
     (b'{"text": ', None, 400),
 ]
 
@@ -89,20 +93,19 @@ class Tally:
 
 
 def side() -> Side:
-    def environment(_: Path, port: int) -> dict[str, str]:
-        return {
-            "FACTORY_PROFILE": "embedded",
-            "FACTORY_HOST": "127.0.0.1",
-            "FACTORY_PORT": str(port),
-            "FACTORY_LOG_LEVEL": "WARNING",
-            "FACTORY_LOG_STYLE": "json",
-            "FACTORY_SUMMARIZE__PARALLEL": str(PARALLEL),
-            "FACTORY_SUMMARIZE__CONTEXT": str(CONTEXT_TOKENS),
-            "FACTORY_SUMMARIZE__MAX_ARTICLE_TOKENS": str(ROOM),
-            "FACTORY_SUMMARIZE__ANSWER_CACHE_BYTES": str(ANSWER_CACHE_BYTES),
+    def program(_: Path, extra: Mapping[str, object]) -> Program:
+        settings = {
+            "PROFILE": "embedded",
+            "LOG_LEVEL": "WARNING",
+            "LOG_STYLE": "json",
+            "SUMMARIZE__PARALLEL": PARALLEL,
+            "SUMMARIZE__CONTEXT": CONTEXT_TOKENS,
+            "SUMMARIZE__MAX_ARTICLE_TOKENS": ROOM,
+            "SUMMARIZE__ANSWER_CACHE_BYTES": ANSWER_CACHE_BYTES,
         }
+        return factory({**settings, **extra})
 
-    return Side("soak", "factory", lambda _model, _port: [sys.executable, "local_runner.py"], environment)
+    return Side("soak", "factory", program)
 
 
 class Traffic:
@@ -222,18 +225,9 @@ class Traffic:
 
 async def sample(pid: int, samples: list[int], until: float) -> None:
     """VmRSS in bytes, every few seconds, until `until` or the end of the process."""
-    while time.monotonic() < until and (rss := vm_rss(pid)):
-        samples.append(rss)
+    while time.monotonic() < until and (used := rss(pid)):
+        samples.append(used)
         await asyncio.sleep(SAMPLE_SECONDS)
-
-
-def vm_rss(pid: int) -> int:
-    """Bytes; 0 of a process that has ended."""
-    try:
-        lines = Path(f"/proc/{pid}/status").read_text().splitlines()
-    except OSError:
-        return 0
-    return next((int(line.split()[1]) * 1024 for line in lines if line.startswith("VmRSS:")), 0)
 
 
 def growth(samples: list[int]) -> tuple[float, float, float] | None:
@@ -266,56 +260,41 @@ async def full_house(client: Client, writer: Writer) -> str | None:
     return None
 
 
-def log_errors(path: Path) -> Counter[str]:
-    """The service's own errors; every line of its log is an object."""
-    found: Counter[str] = Counter()
-    for text in path.read_text(encoding="utf-8").splitlines():
-        try:
-            line = json.loads(text)
-        except ValueError:
-            continue
-        if isinstance(line, dict) and line.get("level") in ("error", "critical"):
-            reason = str(line.get("exception", "")).strip().rpartition("\n")[2]
-            found[f"log: {line.get('message')} {reason}".strip()] += 1
-    return found
-
-
-async def afterwards(service: Running, writer: Writer) -> Counter[str]:
+async def afterwards(soaked: Running, writer: Writer) -> Counter[str]:
     """What is wrong once the traffic is over."""
     problems: Counter[str] = Counter()
-    if not vm_rss(service.pid):
+    if not rss(soaked.service.pid):
         problems["the process has ended"] += 1
         return problems
     try:
-        health = (await service.client.http.get("/health", timeout=HANG_SECONDS)).json()
+        health = (await soaked.client.http.get("/health", timeout=HANG_SECONDS)).json()
         if health["status"] != "healthy":
             problems[f"health: {health}"] += 1
     except httpx.HTTPError as error:
         problems[f"health: {error!r}"] += 1
     for _ in range(FULL_HOUSES):
-        if problem := await full_house(service.client, writer):
+        if problem := await full_house(soaked.client, writer):
             problems[f"not every place or cell is free: {problem}"] += 1
     return problems
 
 
 async def soak(minutes: float, clients: int, seed: int) -> int:
     """The exit code."""
-    ours = side()
     samples: list[int] = []
-    async with running(ours, MODEL) as service:
-        traffic = Traffic(service.client.http, seed)
+    async with running(side(), MODEL) as soaked:
+        traffic = Traffic(soaked.client.http, seed)
         until = time.monotonic() + minutes * 60
-        sampler = asyncio.create_task(sample(service.pid, samples, until))
+        sampler = asyncio.create_task(sample(soaked.service.pid, samples, until))
         await asyncio.gather(*(traffic.client(until) for _ in range(clients)))
         await sampler
-        problems = traffic.problems + await afterwards(service, Writer(MODEL, seed + 1))
-    problems += log_errors(LOGS / f"{ours.file_name}.log")
+        problems = traffic.problems + await afterwards(soaked, Writer(MODEL, seed + 1))
+    problems += log_errors(soaked.service.log)
     memory = growth(samples)
     if memory is None:
         problems["too short to say anything about memory"] += 1
     elif memory[2] > MOST_GROWTH:
         problems[f"memory grew by {memory[2]:.1%}"] += 1
-    print(table(traffic.tallies))
+    print(report(traffic.tallies))
     if memory:
         print(f"\nVmRSS: {memory[0] / 1e6:.1f} MB at first, {memory[1] / 1e6:.1f} MB at last, {memory[2]:+.2%}")
     for problem, times in problems.most_common():
@@ -328,17 +307,14 @@ async def soak(minutes: float, clients: int, seed: int) -> int:
     return 1 if problems else 0
 
 
-def table(tallies: Mapping[str, Tally]) -> str:
-    lines = [
-        ["", "asked", "left", "200", "503", "others", "from the cache", "p50, s", "p99, s"],
-        ["---", *["---:"] * 8],
-    ]
+def report(tallies: Mapping[str, Tally]) -> str:
+    rows = []
     for kind, tally in sorted(tallies.items()):
         others = tally.statuses.total() - tally.statuses[200] - tally.statuses[503]
         counts = [tally.asked, tally.left, tally.statuses[200], tally.statuses[503], others, tally.cached]
         times = [f"{percentile(tally.latencies, share) or 0:.2f}" for share in (0.5, 0.99)]
-        lines.append([kind, *map(str, counts), *times])
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+        rows.append([kind, *counts, *times])
+    return table(["", "asked", "left", "200", "503", "others", "from the cache", "p50, s", "p99, s"], rows)
 
 
 def main() -> None:

@@ -3,8 +3,8 @@
 from collections.abc import Iterable, Sequence
 from itertools import pairwise
 
+from benchmarks.harness.statistics import percentile
 from benchmarks.summarize.client import Answer
-from benchmarks.summarize.report import percentile
 
 Interval = tuple[float, float]
 

@@ -129,8 +129,12 @@ def test_log_has_one_line_per_request_and_never_the_article(runner: Runner) -> N
         request_id = f"log-test{path.replace('/', '-')}"
         response = httpx.post(runner.url + path, json={"text": article}, headers={"X-Request-ID": request_id})
         assert response.status_code == 200, response.text
+
         # It is written once the answer is out.
-        wait_until(lambda name=request_id: f'"id": "{name}"' in runner.log_text(), "the log line is there")
+        def is_logged(line: str = f'"id": "{request_id}"') -> bool:
+            return line in runner.log_text()
+
+        wait_until(is_logged, "the log line is there")
         lines = [json.loads(line) for line in runner.log_text().splitlines() if request_id in line]
         assert len(lines) == 1
         assert (lines[0]["route"], lines[0]["status"], lines[0]["method"]) == (path, 200, "POST")

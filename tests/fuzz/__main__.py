@@ -17,10 +17,9 @@ from pathlib import Path
 from random import Random
 
 from benchmarks.audio.cloud import Cloud
-from benchmarks.siege.service import Service, running
-from benchmarks.summarize.server import stop_cleanly
-from benchmarks.summarize.sides import ROOT
-from benchmarks.summarize.soak import log_errors
+from benchmarks.harness.folders import ROOT
+from benchmarks.harness.service import Service, log_errors, stop_cleanly
+from benchmarks.siege.service import running
 from tests.fuzz.alphabet import pairs, singles
 from tests.fuzz.entries import entries
 from tests.fuzz.growth import grows

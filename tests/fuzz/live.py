@@ -8,7 +8,7 @@ from random import Random
 
 from hypothesis import HealthCheck, Phase, given, seed, settings
 
-from benchmarks.siege.wire import request
+from benchmarks.harness.wire import request
 from tests.fuzz.alphabet import made, pairs, singles
 from tests.fuzz.strategies import MOST_HEADER_CHARACTERS, POSTS, requests
 from tests.fuzz.watch import Watch

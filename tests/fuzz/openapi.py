@@ -7,7 +7,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from benchmarks.summarize.sides import ROOT
+from benchmarks.harness.folders import ROOT
 from tests.fuzz.watch import Watch
 
 CONFIGURATION = Path(__file__).with_name("openapi.toml")

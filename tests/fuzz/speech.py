@@ -8,7 +8,7 @@ import unicodedata
 import urllib.request
 from random import Random
 
-from benchmarks.siege.wire import request
+from benchmarks.harness.wire import request
 from tests.fuzz.alphabet import FRAGMENTS
 from tests.fuzz.watch import ServiceEnded, Watch
 from tests.fuzz.wire import exchange

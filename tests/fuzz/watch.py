@@ -11,9 +11,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from benchmarks.siege.service import Service
-from benchmarks.siege.wire import request
-from benchmarks.summarize.sides import ROOT
+from benchmarks.harness.folders import ROOT
+from benchmarks.harness.service import Service
+from benchmarks.harness.wire import request
 from tests.fuzz.wire import GIVE_UP_SECONDS, Reply, exchange, wrong
 
 MOST_HEALTH_SECONDS = 0.2

@@ -4,8 +4,6 @@ import json
 import re
 import resource
 import socket
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -15,9 +13,10 @@ from pathlib import Path
 import httpx
 import pytest
 
+from benchmarks.harness.service import factory, run
 from common.settings import ServerSettings
 from runner import connections
-from tests.conftest import ROOT, Runner, run_service, wait_until
+from tests.conftest import Runner, run_service, wait_until
 
 HEADER_SECONDS = 0.5
 # Until the limits have surely been looked at.
@@ -303,23 +302,7 @@ def _is_closed(of: socket.socket) -> bool:
 
 
 def test_many_silent_connections_leave_room_for_others_and_little_in_the_log(tmp_path: Path) -> None:
-    code = (
-        "import resource, runpy, sys; resource.setrlimit(resource.RLIMIT_NOFILE, (160, 160)); "
-        f"sys.path.insert(0, {str(ROOT)!r}); sys.argv = ['local_runner.py']; "
-        f"runpy.run_path({str(ROOT / 'local_runner.py')!r}, run_name='__main__')"
-    )
-    environment = {"FACTORY_HOST": "127.0.0.1", "FACTORY_PORT": "0", "FACTORY_WARM_UP": "false", "PATH": "/usr/bin"}
-    log = tmp_path / "log.txt"
-    with log.open("wb") as file:
-        process = subprocess.Popen(
-            [sys.executable, "-c", code], env=environment, stdout=file, stderr=file, cwd=tmp_path
-        )
-    try:
-        wait_until(lambda: b"http://127.0.0.1:" in log.read_bytes(), "the service starts", 60)
-        found = re.search(r"http://127\.0\.0\.1:(\d+)", log.read_text())
-        assert found
-        runner = Runner(f"http://127.0.0.1:{found[1]}", process, log)
-        wait_until(lambda: _answers(runner), "it answers", 60)
+    with run(factory({"WARM_UP": False}), tmp_path / "log.txt", descriptors=160) as runner:
         with ExitStack() as opened, httpx.Client() as kept:
             for _ in range(300):
                 opened.enter_context(connect(runner, "127.0.0.2"))
@@ -327,28 +310,18 @@ def test_many_silent_connections_leave_room_for_others_and_little_in_the_log(tmp
                 assert httpx.get(f"{runner.url}/health", timeout=5).status_code == 200
                 # Another address has more connections: this one is kept.
                 assert kept.get(f"{runner.url}/health", timeout=5).status_code == 200
-        assert log.stat().st_size < 20_000
-        assert "made room for another" in log.read_text()
-    finally:
-        process.terminate()
-        process.wait(20)
-
-
-def _answers(runner: Runner) -> bool:
-    try:
-        return httpx.get(f"{runner.url}/health", timeout=5).status_code == 200
-    except httpx.TransportError:
-        return False
+        assert runner.log.stat().st_size < 20_000
+        assert "made room for another" in runner.log_text()
 
 
 def test_descriptors_bound_the_connections(monkeypatch: pytest.MonkeyPatch) -> None:
     raised: list[tuple[int, int]] = []
-    monkeypatch.setattr(connections.resource, "setrlimit", lambda _, limits: raised.append(limits))
-    monkeypatch.setattr(connections.resource, "getrlimit", lambda _: (256, 256))
+    monkeypatch.setattr(resource, "setrlimit", lambda _, limits: raised.append(limits))
+    monkeypatch.setattr(resource, "getrlimit", lambda _: (256, 256))
     assert connections.most_connections(1024, 128) == 128
     assert connections.most_connections(1024, 200) == 128, "some are left for connections"
     assert not raised
-    monkeypatch.setattr(connections.resource, "getrlimit", lambda _: (1024, resource.RLIM_INFINITY))
+    monkeypatch.setattr(resource, "getrlimit", lambda _: (1024, resource.RLIM_INFINITY))
     assert connections.most_connections(1024, 128) == 1024
     assert raised == [(1152, resource.RLIM_INFINITY)]
 
@@ -357,6 +330,6 @@ def test_a_limit_that_the_system_does_not_let_be_raised_is_kept_to(monkeypatch: 
     def refuse(*_: object) -> None:
         raise ValueError("not allowed to raise maximum limit")
 
-    monkeypatch.setattr(connections.resource, "setrlimit", refuse)
-    monkeypatch.setattr(connections.resource, "getrlimit", lambda _: (256, 100_000))
+    monkeypatch.setattr(resource, "setrlimit", refuse)
+    monkeypatch.setattr(resource, "getrlimit", lambda _: (256, 100_000))
     assert connections.most_connections(1024, 128) == 128

@@ -12,9 +12,10 @@ from starlette.types import Receive, Scope, Send
 from uvicorn.server import ServerState
 
 from common.errors import FactoryError
+from common.http.bodies import LINGER_BYTES
 from runner.connections import BETWEEN_LINES_SECONDS, Connections, Limits
 from runner.corked import MOST_JOINED_BYTES, CorkedTransport
-from runner.protocol import LINGER_BYTES, MOST_HELD_BYTES, PIECE_BYTES, BoundedProtocol, Phase
+from runner.protocol import MOST_HELD_BYTES, PIECE_BYTES, BoundedProtocol, Phase
 
 SHORTEST = b"GET / HTTP/1.1\r\n\r\n"
 

@@ -7,7 +7,8 @@ import httpx
 import pytest
 
 from functions.audio.catalogue import catalogue
-from functions.audio.espeak import EspeakSpeech, Manner, manner, speakers
+from functions.audio.espeak import EspeakSpeech, manner, speakers
+from functions.audio.espeak_process import Manner
 from functions.audio.schemas import AudioRequest
 from functions.audio.service import studio
 from tests.conftest import problem
@@ -130,7 +131,9 @@ def test_when_espeak_ng_is_absent_too_the_answer_is_a_502(
 
 
 async def _spoken(**wish: str) -> bytes:
-    pieces = [piece async for piece in EspeakSpeech().stream(AudioRequest(**{"text": TEXT, **wish}), NO_LIMIT)]
+    pieces = [
+        piece async for piece in EspeakSpeech().stream(AudioRequest.model_validate({"text": TEXT, **wish}), NO_LIMIT)
+    ]
     return b"".join(piece for piece in pieces if isinstance(piece, bytes))
 
 

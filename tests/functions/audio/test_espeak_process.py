@@ -14,7 +14,8 @@ import httpx
 import pytest
 
 from functions.audio import espeak, espeak_process
-from functions.audio.espeak import EspeakFailed, EspeakSpeech, speakers
+from functions.audio.errors import EspeakFailed
+from functions.audio.espeak import EspeakSpeech, speakers
 from functions.audio.espeak_process import CannotSpeak, Manner, Sound, Speakers
 from functions.audio.schemas import AudioRequest
 from tests.conftest import ROOT, problem, run_service, wait_until

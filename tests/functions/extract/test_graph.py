@@ -143,7 +143,7 @@ def replace_gelu(graph: onnx.GraphProto) -> None:
 def add_a_step(graph: onnx.GraphProto) -> None:
     """A change that the recognition does not see, since it looks past divisions."""
     node = next(node for node in graph.node if node.op_type == "Softmax")
-    graph.initializer.append(numpy_helper.from_array(np.float32([1.5]), "odd"))
+    graph.initializer.append(numpy_helper.from_array(np.array([1.5], np.float32), "odd"))
     index = list(graph.node).index(node)
     graph.node.insert(index, helper.make_node("Div", [node.input[0], "odd"], ["colder"]))
     node.input[0] = "colder"
@@ -180,9 +180,9 @@ def test_less_precise_forms_are_smaller_and_near(tmp_path: Path) -> None:
     sizes, errors = [], []
     for precision in ("fp32", "fp32-half-embeddings", "int8"):
         path = tmp_path / f"{precision}.onnx"
-        convert(EMBEDDED, path, precision)  # type: ignore[arg-type]
+        convert(EMBEDDED, path, precision)
         sizes.append(Path(f"{path}.weights").stat().st_size)
-        convert(SMALL, path, precision)  # type: ignore[arg-type]
+        convert(SMALL, path, precision)
         errors.append(np.abs(logits(path, inputs)[within] - exact).mean() / exact.std())
     assert sizes[0] > sizes[1] > sizes[2] * 2
     assert errors[0] < errors[1] < 0.01 < errors[2] < 0.5
@@ -256,7 +256,7 @@ def test_an_export_that_is_left_alone_is_asked_once_and_serves(
     caplog.set_level(logging.INFO)
     first = engine.load(lambda _: None)
     assert "used as it is: not equal after rebuilding: logits that differ by" in caplog.text
-    monkeypatch.setattr(prepare.subprocess, "run", lambda *_, **__: pytest.fail("asked again"))
+    monkeypatch.setattr(subprocess, "run", lambda *_, **__: pytest.fail("asked again"))
     engine.load(lambda _: None)
     assert extract(first, "Tim Cook of Apple", threshold=0.01).words == 4
 

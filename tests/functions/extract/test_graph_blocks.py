@@ -36,9 +36,10 @@ class Weights:
 
     def layer(self) -> Layer:
         query, key, value, output = (self.linear(HIDDEN, HIDDEN) for _ in range(4))
-        tables = (self.array(2 * SPAN, HIDDEN) for _ in range(2))
+        position_key, position_query = (self.array(2 * SPAN, HIDDEN) for _ in range(2))
         up, down = self.linear(HIDDEN, WIDE), self.linear(WIDE, HIDDEN)
-        return Layer(query, key, value, *tables, output, self.norm(HIDDEN), up, down, self.norm(HIDDEN))
+        norms = self.norm(HIDDEN), self.norm(HIDDEN)
+        return Layer(query, key, value, position_key, position_query, output, norms[0], up, down, norms[1])
 
     def head(self, *, projected: bool, max_width: int) -> SpanHead:
         size = 8 if projected else HIDDEN

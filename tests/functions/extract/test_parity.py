@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -25,7 +26,7 @@ def test_every_case_is_recorded() -> None:
     ("case", "golden"), list(zip(CASES, RECORDED, strict=True)), ids=[f"case {number}" for number in range(len(CASES))]
 )
 def test_entities_are_those_of_the_gliner_package(
-    gliner: GlinerEngine, case: Case, golden: dict[str, list[list[object]]]
+    gliner: GlinerEngine, case: Case, golden: dict[str, list[list[Any]]]
 ) -> None:
     words = Splitter(case.text).take(len(case.text))
     pieces = windows(gliner, case.text, case.labels, case.threshold)

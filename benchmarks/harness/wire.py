@@ -13,6 +13,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from typing import Self
 
 READ_BYTES = 65536
 # Of a body that is not looked at no more is remembered.
@@ -126,35 +127,43 @@ async def _read(reader: asyncio.StreamReader, reply: Reply, begun: float) -> Non
 
 
 class KeptAlive:
-    """One connection for one request after another."""
+    """One connection for one request after another, each once the answer before it is whole."""
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._reader = reader
         self._writer = writer
+        self.reply = Reply()  # the last, as far as it has come; without its body
 
     @classmethod
-    async def open(cls, port: int, address: str) -> "KeptAlive":
+    async def open(cls, port: int, address: str = "127.0.0.1") -> Self:
         return cls(*await connect(port, address))
 
     def close(self) -> None:
         self._writer.close()
 
     async def ask(self, chunks: Chunks) -> Reply:
-        begun = time.monotonic()
+        reply, begun = Reply(), time.monotonic()
+        self.reply = reply
         self._writer.writelines(chunks)
-        raw = await self._reader.readuntil(b"\r\n\r\n")
-        reply = Reply(head=raw.decode("latin-1").lower())
+        reply.head = (await self._reader.readuntil(b"\r\n\r\n")).decode("latin-1").lower()
         reply.status = int(reply.head.split(maxsplit=2)[1])
         if reply.header("transfer-encoding") == "chunked":
             while size := int(await self._reader.readuntil(b"\r\n"), 16):
-                await self._reader.readexactly(size + 2)
-                reply.size += size
+                await self._take(size, begun)
+                await self._reader.readexactly(2)
             await self._reader.readexactly(2)
         else:
-            reply.size = int(reply.header("content-length") or 0)
-            reply.body = await self._reader.readexactly(reply.size)
+            await self._take(int(reply.header("content-length") or 0), begun)
         reply.seconds = time.monotonic() - begun
         return reply
+
+    async def _take(self, size: int, begun: float) -> None:
+        while size:
+            if not (data := await self._reader.read(size)):
+                raise asyncio.IncompleteReadError(b"", size)
+            self.reply.first_seconds = min(self.reply.first_seconds, time.monotonic() - begun)
+            self.reply.size += len(data)
+            size -= len(data)
 
 
 async def ask_and_vanish(port: int, address: str, chunks: Chunks, seconds: float, *, reset: bool) -> None:
