@@ -52,11 +52,9 @@ class _Reader:
                            |                       +- Mlp end <---+         |
                            +- Mlp label <-----------------------------------+
         """
-        spans, labels = self._walk.inputs_of(self._walk.node(logits), "Einsum", 2)
-        label, marks = self._walk.mlp(labels)
-        span, joined = self._walk.mlp(spans)
-        sides = self._walk.inputs_of(self._walk.behind(joined), "Concat", 2)
-        (start, start_input), (end, end_input) = map(self._walk.mlp, sides)
+        spans, labels = self._walk.inputs_of(logits, "Einsum", 2)
+        (span, joined), (label, marks) = self._walk.mlp(spans), self._walk.mlp(labels)
+        (start, start_input), (end, end_input) = map(self._walk.mlp, self._walk.inputs_of(joined, "Concat", 2))
         lstm, words = self._lstm(start_input)
         vectors = self._walk.source(words)
         if self._walk.source(marks) != vectors or self._walk.source(end_input) != self._walk.source(start_input):
@@ -68,19 +66,15 @@ class _Reader:
 
     def _max_width(self, spans: str) -> int:
         """spans <- Reshape [.., max width, ..], whose other sizes are not constant or -1"""
-        node = self._walk.node(spans)
-        shape = self._walk.sizes(self._walk.input(node, 1)) if node.op_type == "Reshape" else []
-        width = next((size for size in shape if size > 0), 0)
+        _, shape = self._walk.inputs_of(spans, "Reshape", 2)
+        width = next((size for size in self._walk.sizes(shape) if size > 0), 0)
         if not 0 < width <= WIDEST_SPAN:
-            raise NotRecognised("no greatest width of spans")
+            raise NotRecognised(f"{width} words as the greatest width of spans")
         return width
 
     def _lstm(self, states: str) -> tuple[Lstm, str]:
         """states <- LSTM <- words, weights, recurrence, bias"""
-        node = self._walk.behind(states)
-        if node.op_type != "LSTM":
-            raise NotRecognised(f"words that come from the operator {node.op_type}, not from an LSTM")
-        words, *names = (self._walk.input(node, index) for index in range(4))
+        words, *names = self._walk.inputs_of(states, "LSTM", 4)
         lstm = Lstm(*self._walk.weights(*names))
         if len(lstm.weight) != 2:
             raise NotRecognised("an LSTM that is not bidirectional")
@@ -114,68 +108,54 @@ class _Reader:
             raise NotRecognised("a feed-forward block does not begin with the sum's other side")
         attention_norm, total = self._walk.norm(middle)
         output, context, below = self._residual(total)
-        query, key, value, positions, heads = self._attention(context, below)
-        return Layer(query, key, value, *positions, output, attention_norm, up, down, norm), heads, below
+        attention, heads = self._attention(context, below)
+        return Layer(*attention, output, attention_norm, up, down, norm), heads, below
 
-    def _attention(self, context: str, below: str) -> tuple[Linear, Linear, Linear, tuple[Array, Array], int]:
-        """Query, key, value, the tables of positions for both, and the number of heads.
+    def _attention(self, context: str, below: str) -> tuple[tuple[Linear, Linear, Linear, Array, Array], int]:
+        """Query, key, value, the projected tables of positions for query and for key; and the number of heads.
 
         context <- MatMul <-+- Softmax <- Add <-+- MatMul <- query (below), key (below)
                             |                   +- MatMul <- query (below), key (positions)
                             |                   +- MatMul <- key (below), query (positions)
                             +- value (below)
         """
-        probabilities, values = self._walk.inputs_of(self._walk.behind(context), "MatMul", 2)
+        probabilities, values = self._walk.inputs_of(context, "MatMul", 2)
         value, value_input = self._walk.need_linear(values)
-        softmax = self._walk.behind(probabilities)
-        if softmax.op_type != "Softmax" or self._walk.source(value_input) != below:
-            raise NotRecognised("an attention block without softmax or with values from elsewhere")
-        products = self._products(self._walk.input(softmax, 0))
-        query, key, heads = self._query_and_key(products, below)
-        return query, key, value, self._positions(products, below, query, key), heads
+        contents: list[tuple[Linear, Linear, int]] = []
+        tables: dict[int, Array] = {}
+        for left, right in self._products(*self._walk.inputs_of(probabilities, "Softmax", 1)):
+            (one, _), (other, origin) = self._walk.need_linear(left), self._walk.need_linear(right)
+            if self._walk.source(origin) == below:
+                contents.append((one, other, self._heads(left)))
+            else:
+                # The walk gives out one array for one constant.
+                tables[id(one.weight)] = other(self._position_table(origin))
+        if len(contents) != 1 or self._walk.source(value_input) != below:
+            raise NotRecognised("attention without a product of queries and keys, or with values from elsewhere")
+        query, key, heads = contents[0]
+        if set(tables) != {id(query.weight), id(key.weight)}:
+            raise NotRecognised("attention without both of DeBERTa's relative positions")
+        return (query, key, value, tables[id(query.weight)], tables[id(key.weight)]), heads
 
     def _products(self, scores: str) -> list[tuple[str, str]]:
         """scores <- Add <- .. <- Add <- MatMul <- left, right; both sides of every product"""
-        node = self._walk.behind(scores)
+        node = self._walk.node(self._walk.source(scores))
         if node.op_type == "Add":
             return [pair for side in node.input if self._walk.constant(side) is None for pair in self._products(side)]
-        left, right = self._walk.inputs_of(node, "MatMul", 2)
+        left, right = self._walk.inputs_of(scores, "MatMul", 2)
         return [(left, right)]
-
-    def _query_and_key(self, products: list[tuple[str, str]], below: str) -> tuple[Linear, Linear, int]:
-        """Of the product in which both sides are made of the layer's input; and the number of heads."""
-        for left, right in products:
-            (query, query_input), (key, key_input) = self._walk.need_linear(left), self._walk.need_linear(right)
-            if self._walk.source(query_input) == self._walk.source(key_input) == below:
-                return query, key, self._heads(left)
-        raise NotRecognised("no product of queries and keys")
 
     def _heads(self, split: str) -> int:
         """split <- Reshape [.., heads, ..] <- Linear; what the others reshape afterwards does not count"""
         heads = 0
-        name: str | None = split
-        while name is not None and self._walk.linear(name) is None:
-            node = self._walk.node(name)
+        while self._walk.linear(split) is None:
+            node = self._walk.node(split)
             if node.op_type == "Reshape":
-                heads = next((size for size in self._walk.sizes(self._walk.input(node, 1)) if size > 1), heads)
-            name = self._walk.step(name)
+                heads = next((size for size in self._walk.sizes(node.input[1]) if size > 1), heads)
+            split = self._walk.step(split) or ""
         if not heads:
             raise NotRecognised("no number of heads")
         return heads
-
-    def _positions(
-        self, products: list[tuple[str, str]], below: str, query: Linear, key: Linear
-    ) -> tuple[Array, Array]:
-        """The projected tables of the product of a query with relative positions, and of a key with them."""
-        tables: dict[int, Array] = {}
-        for left, right in products:
-            (content, _), (position, table) = self._walk.need_linear(left), self._walk.need_linear(right)
-            if self._walk.source(table) != below:
-                # The walk gives out one array for one constant.
-                tables[id(content.weight)] = position(self._position_table(table))
-        if len(products) != 3 or set(tables) != {id(query.weight), id(key.weight)}:
-            raise NotRecognised("attention without both of DeBERTa's relative positions")
-        return tables[id(query.weight)], tables[id(key.weight)]
 
     def _position_table(self, name: str) -> Array:
         """name <- (LayerNormalization) <- constant; [2 x span, hidden]"""
@@ -189,7 +169,7 @@ class _Reader:
         """.. <- Div <- Log, constant log((max position - 1) / middle); middle is half of the span"""
         logarithms = {output for node in self._walk.nodes("Log") for output in node.output}
         for node in self._walk.nodes("Div"):
-            divisor = self._walk.number(self._walk.input(node, 1))
+            divisor = self._walk.number(node.input[1])
             if divisor is not None and node.input[0] in logarithms:
                 limit = round(position_span // 2 * float(np.exp(np.float64(divisor)))) + 1
                 if 0 < limit <= FARTHEST_POSITION:
@@ -199,19 +179,19 @@ class _Reader:
     def _embeddings(self, embedded: str) -> tuple[Array, Norm]:
         """embedded <- LayerNormalization <- Gather <- table, input_ids"""
         norm, rows = self._walk.norm(embedded)
-        table, tokens = self._walk.inputs_of(self._walk.node(rows), "Gather", 2)
+        table, tokens = self._walk.inputs_of(rows, "Gather", 2)
         if tokens != self._walk.inputs[0]:
             raise NotRecognised("the first layer does not look its input up in a table")
         return self._walk.weights(table)[0], norm
 
     def _is_embedded(self, name: str) -> bool:
-        node = self._walk.node(name)
-        return node.op_type == "LayerNormalization" and self._walk.node(node.input[0]).op_type == "Gather"
+        _, rows = self._walk.norm(name)
+        return self._walk.node(rows).op_type == "Gather"
 
     def _class_token(self) -> int:
         """.. <- Equal <- input_ids, constant"""
         for node in self._walk.nodes("Equal"):
-            for side, other in self._walk.either_side(node, "Equal"):
+            for side, other in self._walk.either_side(node.output[0], "Equal"):
                 token = self._walk.number(other)
                 if side == self._walk.inputs[0] and token is not None:
                     return int(token)
@@ -219,7 +199,7 @@ class _Reader:
 
     def _residual(self, total: str) -> tuple[Linear, str, str]:
         """total <- Add <- Linear (x), y; returns the linear layer, x, and where y is from"""
-        for side, other in self._walk.either_side(self._walk.node(total), "Add"):
+        for side, other in self._walk.either_side(total, "Add"):
             if (found := self._walk.linear(side)) is not None and self._walk.constant(other) is None:
                 return *found, self._walk.source(other)
         raise NotRecognised("a layer normalisation that does not stand behind a residual sum")

@@ -26,7 +26,10 @@ class NotRecognised(Exception):
 
 
 class Walk:
-    """A tensor's name stands for the node that makes it. Methods raise NotRecognised unless they may return None."""
+    """A tensor's name stands for the node that makes it.
+
+    Raises NotRecognised where something else was looked for, ValueError and IndexError where an operator is malformed.
+    """
 
     def __init__(self, graph: GraphProto) -> None:
         self.inputs = [value.name for value in graph.input]
@@ -35,7 +38,7 @@ class Walk:
         self._producers: dict[str, NodeProto] = {name: node for node in graph.node for name in node.output if name}
         self._initializers = {tensor.name: tensor for tensor in graph.initializer}
         self._constants: dict[str, Array | None] = {}
-        # No walk around a cycle would end. Raises CycleError.
+        # No walk around a cycle would end. Raises CycleError, a ValueError.
         TopologicalSorter({name: node.input for name, node in self._producers.items()}).prepare()
 
     def nodes(self, operator: str) -> Iterator[NodeProto]:
@@ -49,25 +52,29 @@ class Walk:
             raise NotRecognised(f"{name!r} is no operator's output")
         return node
 
-    def input(self, node: NodeProto, index: int) -> str:
-        if index >= len(node.input) or not node.input[index]:
-            raise NotRecognised(f"the operator {node.op_type} without an input {index}")
-        return str(node.input[index])
+    def find(self, name: str, operator: str) -> NodeProto:
+        """The first such operator behind `name`, past everything that only moves, scales or masks numbers."""
+        while (node := self.node(name)).op_type != operator:
+            if (origin := self.step(name)) is None:
+                raise NotRecognised(f"the operator {node.op_type} where {operator} belongs")
+            name = origin
+        return node
 
-    def inputs_of(self, node: NodeProto, operator: str, count: int) -> list[str]:
-        """All inputs of `node`, which must be such an operator with so many of them."""
-        if node.op_type != operator or len(node.input) != count:
-            found = f"{node.op_type} with {len(node.input)} inputs"
-            raise NotRecognised(f"the operator {found}, not {operator} with {count}")
-        return list(node.input)
+    def inputs_of(self, name: str, operator: str, count: int) -> list[str]:
+        """The first inputs of what `find` finds."""
+        inputs = list(self.find(name, operator).input)[:count]
+        if len(inputs) < count or not all(inputs):
+            raise NotRecognised(f"the operator {operator} without {count} inputs")
+        return inputs
 
     def attribute(self, node: NodeProto, name: str, default: Any) -> Any:
         found = (helper.get_attribute_value(attribute) for attribute in node.attribute if attribute.name == name)
         return next(found, default)
 
-    def either_side(self, node: NodeProto | None, operator: str) -> list[tuple[str, str]]:
-        """The two inputs of a commutative operator in both orders; nothing if the node is another one."""
-        if node is None or node.op_type != operator or len(node.input) != 2:
+    def either_side(self, name: str, operator: str) -> list[tuple[str, str]]:
+        """The two inputs of a commutative operator in both orders; nothing if `name` is from another one."""
+        node = self._producers.get(name)
+        if node is None or node.op_type != operator:
             return []
         left, right = node.input
         return [(left, right), (right, left)]
@@ -86,25 +93,23 @@ class Walk:
         node = self._producers.get(name)
         if node is None or self.constant(name) is not None:
             return None
-        if node.op_type in DATA_INPUT:
-            return self.input(node, DATA_INPUT[node.op_type])
-        if node.op_type != "Where":
-            return None
-        _, chosen, otherwise = self.inputs_of(node, "Where", 3)
-        return chosen if self.constant(otherwise) is not None else otherwise
+        if node.op_type == "Where":
+            _, chosen, otherwise = node.input
+            return str(chosen if self.constant(otherwise) is not None else otherwise)
+        return node.input[DATA_INPUT[node.op_type]] if node.op_type in DATA_INPUT else None
 
     def constant(self, name: str) -> Array | None:
         """The value of an initializer or of a constant, also behind Identity."""
         while (node := self._producers.get(name)) is not None and node.op_type == "Identity":
-            name = self.input(node, 0)
+            name = node.input[0]
         if name not in self._constants:
             tensor = self._initializers.get(name)
             if tensor is None and node is not None and node.op_type == "Constant":
                 tensor = self.attribute(node, "value", None)
             value = None if tensor is None else numpy_helper.to_array(tensor)
-            self._constants[name] = (
-                value.astype(np.float32) if value is not None and value.dtype == np.float64 else value
-            )
+            if value is not None and value.dtype == np.float64:
+                value = value.astype(np.float32)
+            self._constants[name] = value
         return self._constants[name]
 
     def weights(self, *names: str) -> list[Array]:
@@ -130,10 +135,10 @@ class Walk:
 
     def norm(self, name: str) -> tuple[Norm, str]:
         """name <- LayerNormalization <- x, weight, bias"""
-        node = self.node(name)
-        x, *names = self.inputs_of(node, "LayerNormalization", 3)
+        x, *names = self.inputs_of(name, "LayerNormalization", 3)
+        epsilon = self.attribute(self.find(name, "LayerNormalization"), "epsilon", 1e-5)
         weight, bias = self.weights(*names)
-        return Norm(weight, bias, self.attribute(node, "epsilon", 1e-5)), x
+        return Norm(weight, bias, epsilon), x
 
     def mlp(self, name: str) -> tuple[Mlp, str]:
         """name <- Linear <- ReLU <- Linear <- x"""
@@ -149,17 +154,17 @@ class Walk:
 
     def linear(self, name: str) -> tuple[Linear, str] | None:
         """name <- (Add <- bias) <- MatMul <- x, weight"""
-        node = self.producer(name)
         bias: Array | None = None
-        for side, other in self.either_side(node, "Add"):
+        for side, other in self.either_side(name, "Add"):
             bias = self.constant(side)
             if bias is not None and bias.ndim == 1:
-                node = self.producer(other)
+                name = other
                 break
+        node = self._producers.get(name)
         if node is None or node.op_type != "MatMul":
             return None
-        x, weight_name = self.inputs_of(node, "MatMul", 2)
-        weight = self.constant(weight_name)
+        x, right = node.input
+        weight = self.constant(right)
         if weight is None or weight.ndim != 2:
             return None
         if bias is None or bias.shape != weight.shape[1:]:

@@ -23,7 +23,7 @@ class Weights:
         self._random = np.random.default_rng(seed)
 
     def array(self, *shape: int) -> Array:
-        return self._random.normal(0, 0.4, shape).astype(np.float32)
+        return self._random.normal(0, 0.7, shape).astype(np.float32)
 
     def linear(self, inside: int, outside: int) -> Linear:
         return Linear(self.array(inside, outside), self.array(outside))
@@ -140,3 +140,22 @@ def test_span_head(lengths: list[int], projected: bool) -> None:
         within = ~np.isnan(reference)
         assert within.sum() == sum(min(head.max_width, len(word) - first) for first in range(len(word))) * len(label)
         assert_near(ours[: len(word), :, : len(label)][within], reference[within])
+
+
+def test_a_word_without_a_token_is_nothing_but_zeros() -> None:
+    """The second of three words, whose token was cut off, behind one label."""
+    weights = Weights(5)
+    head = weights.head(projected=False, max_width=3)
+    feeds = {
+        "input_ids": np.array([[2, CLASS_TOKEN, 1, 5, 6]]),
+        "attention_mask": np.array([[1] * 5]),
+        "words_mask": np.array([[0, 0, 0, 1, 3]]),
+        "text_lengths": np.array([[3]]),
+    }
+    x = weights.array(5, HIDDEN)
+    builder = Builder()
+    block = span_head.SpanHeadBlock(builder, head, CLASS_TOKEN)
+    found = run(builder, block.logits(builder.add("Gather", "x", block.rows)), feeds | {"x": x})[0]
+    reference = span_head.in_numpy(head, np.stack([x[3], 0 * x[3], x[4]]), x[1:2])
+    within = ~np.isnan(reference)
+    assert_near(found[within], reference[within])
