@@ -1,6 +1,7 @@
 # make run    set up .venv and serve on :7860 with the embedded models
 # make test   the whole suite
 # make lint   ruff and mypy --strict; make format mends what ruff can
+# make coverage: the suite once more, with the branches that it takes
 # make lock   pin requirements/*.txt anew from pyproject.toml
 # make bench-summarize, bench-summarize-8b: /summarize beside other servers; see benchmarks/README.md
 # make bench-backends: llama.cpp built portably beside native, and each CPU backend by itself
@@ -29,14 +30,24 @@ ifeq ($(filter native portable,$(LLAMA_BUILD)),)
 $(error LLAMA_BUILD is native or portable, not "$(LLAMA_BUILD)")
 endif
 
-.PHONY: run test lint format lock clean bench-summarize bench-summarize-8b bench-backends soak-summarize bench-extract bench-audio \
+.PHONY: run test coverage lint format lock clean bench-summarize bench-summarize-8b bench-backends soak-summarize bench-extract bench-audio \
 	image-test siege fuzz
 
 run: $(VENV)/service.stamp
 	@exec $(BIN)/python local_runner.py
 
+# Most tests wait for something: two processes take less than two thirds of the time of one.
+TEST_PROCESSES ?= 2
+
 test: $(VENV)/dev.stamp
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n $(TEST_PROCESSES)
+
+# With the processes that tests start: the runner, Lambda's, and those that rebuild and measure.
+coverage: $(VENV)/dev.stamp
+	$(BIN)/python -m coverage erase
+	$(BIN)/python -m coverage run -m pytest -q || true
+	$(BIN)/python -m coverage combine -q
+	$(BIN)/python -m coverage report
 
 lint: $(VENV)/dev.stamp
 	$(BIN)/ruff check .
@@ -48,7 +59,7 @@ format: $(VENV)/dev.stamp
 	$(BIN)/ruff format .
 
 clean:
-	rm -rf $(VENV) $(BENCH) $(BACKENDS) $(BENCH_EXTRACT) $(BENCH_EXTRACT)-fast .mypy_cache .pytest_cache .ruff_cache
+	rm -rf $(VENV) $(BENCH) $(BACKENDS) $(BENCH_EXTRACT) $(BENCH_EXTRACT)-fast .mypy_cache .pytest_cache .ruff_cache .hypothesis .coverage .coverage.*
 
 $(VENV)/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "the Factory needs Python 3.11 or newer")'

@@ -226,6 +226,8 @@ class SpeechCloud:
                 await self._stopping.wait()
             finally:
                 await runner.cleanup()
+                # A connection that was closed just now is let go in the loop's next turn.
+                await asyncio.sleep(0)
 
     def _now(self) -> float:
         return time.time() + self.clock_offset_seconds
