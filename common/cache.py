@@ -83,10 +83,6 @@ class AnswerCache(Generic[P, A]):
         # Forgotten first: who comes while a deserted run is being ended must not join it.
         return run.listen(partial(self._forget, key, run))
 
-    def clear(self) -> None:
-        """Keep no answer."""
-        self._kept.clear()
-
     def _forget(self, key: bytes, run: "SharedRun[P]", _: object = None) -> None:
         if self._runs.get(key) is run:
             del self._runs[key]

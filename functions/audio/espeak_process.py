@@ -77,10 +77,6 @@ class _Child:
         self.not_confined: list[str] | None = None
         self.has_spoken = False
 
-    @property
-    def pid(self) -> int:
-        return self._process.pid
-
     def wait_until_ready(self) -> None:
         """Raises _Died."""
         if self.not_confined is None:
@@ -195,10 +191,6 @@ class Speakers:
                 if child is not None:
                     child.end()
             self._at_work = self._spare = None
-
-    @property
-    def pids(self) -> list[int]:
-        return [child.pid for child in (self._at_work, self._spare) if child is not None]
 
     def _present(self) -> _Child:
         if self._at_work is None:

@@ -125,10 +125,6 @@ class Studio:
         assert isinstance(opening, Opening)
         return Recording(opening, pieces)
 
-    def forget(self) -> None:
-        """Keep no recording."""
-        self._answers.clear()
-
     async def _make(
         self, run: SharedRun[Piece | Opening], request: AudioRequest, engines: Sequence[SpeechEngine], first_by: float
     ) -> AsyncGenerator[Piece | Opening, None]:

@@ -4,7 +4,7 @@ Source: the `gliner` package's span decoder. The best-scoring span wins; what it
 package compares every pair of spans; here each span is compared with its neighbours only: the answer is the same.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 
 
@@ -18,18 +18,11 @@ class Span:
     score: float
 
 
-def decode(candidates: Iterable[Span], *, flat: bool, multi_label: bool) -> list[Span]:
-    """The spans that stay, in the order of the text.
+def accepting(*, flat: bool, multi_label: bool) -> Callable[[Span], bool]:
+    """What decides on one span after the other, which come best first: so that many can be decided on in parts.
 
     flat: no two spans overlap; else one may lie inside another, but none may cross another.
     multi_label: the same span may stay with several labels.
-    """
-    ranked = sorted(candidates, key=lambda span: -span.score)
-    return sorted(filter(accepting(flat=flat, multi_label=multi_label), ranked), key=lambda span: span.first)
-
-
-def accepting(*, flat: bool, multi_label: bool) -> Callable[[Span], bool]:
-    """What decides on one span after the other, which come best first: so that many can be decided on in parts.
 
     One decision takes as long as the widest span has words, however many there are.
     """

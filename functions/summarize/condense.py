@@ -12,7 +12,7 @@ from math import hypot, log
 from string import punctuation
 from typing import TYPE_CHECKING
 
-from common.sentences import finished, sentences
+from common.sentences import sentences
 
 if TYPE_CHECKING:
     import numpy as np
@@ -95,14 +95,6 @@ def windows(text: str, budget: int, count: Count) -> list[str]:
         parts.append(part)
         start = end
     return parts
-
-
-def last_finished(text: str) -> str:
-    """The longest opening of `text` that ends with a finished sentence and what closes a quotation, or "".
-
-    An abbreviation, an initial or a short number at the end of the text does not finish a sentence.
-    """
-    return finished(text)
 
 
 def _cut(sentence: str, budget: int, count: Count) -> str:

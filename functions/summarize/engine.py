@@ -71,10 +71,6 @@ class LlamaEngine:
         """How many requests have a place."""
         return len(self._scheduler.jobs())
 
-    def idle(self) -> bool:
-        """Nobody has a place, and the cache holds nothing but the shared opening."""
-        return self._scheduler.idle()
-
     def plan(self, demand: Demand, deadline: float | None, streams: bool) -> Plan | Refusal:
         """How much of `demand` can be done until `deadline` (as of `time.monotonic`) beside those who have a place."""
         seconds = None if deadline is None else deadline - time.monotonic()

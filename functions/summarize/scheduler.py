@@ -198,12 +198,6 @@ class Scheduler:
         self._tickets.remove(ticket)
         self._fair.remove(ticket, ticket.flow)
 
-    def idle(self) -> bool:
-        """No request has a place, and the cache holds nothing but the shared opening."""
-        with self._changed:
-            slots = range(SHARED_SEQUENCE + 1, self.parallel + 1)
-            return not self._tickets and not any(self._context.length(slot) for slot in slots)
-
     def _free_cells(self) -> int:
         """Cells of the cache that no request at work holds or will need."""
         return self._context.cells - len(self._opening) - sum(self._cells(ticket) for ticket in self._admitted())

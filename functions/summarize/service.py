@@ -9,6 +9,7 @@ from functools import partial
 
 from common.cache import AnswerCache, request_key
 from common.errors import FactoryError, FieldError, InvalidInput, QueueFull, Unavailable
+from common.sentences import finished
 from common.settings import SummarizeSettings, get_settings
 from functions.summarize import condense, prompt
 from functions.summarize.context import DecodeFailed, Sampling
@@ -252,7 +253,7 @@ class _Work:
             completion = replace(completion, finish_reason="deadline")
         summary = text.strip()
         if completion.finish_reason == "deadline":
-            summary = condense.last_finished(text).strip() or summary + UNFINISHED
+            summary = finished(text).strip() or summary + UNFINISHED
         response = SummarizeResponse(
             summary=summary,
             model=self.engine.name,
@@ -308,7 +309,7 @@ class _Work:
             self.engine.release(ticket)
         assert isinstance(completion, Completion)
         text = "".join(map(str, written))
-        return condense.last_finished(text) or text.strip(), completion
+        return finished(text) or text.strip(), completion
 
 
 def _added(phases: dict[str, float], completion: Completion) -> dict[str, float]:

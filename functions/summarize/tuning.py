@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from common import host
-from common.child import end_with_parent
+from common.child import end_with_parent, waiting_for_child
 from common.errors import ModelLoadFailed
 from common.settings import ROOT, SummarizeSettings, cpu_threads, get_settings
 from functions.summarize.context import SHARED_SEQUENCE, LlamaContext, Options, Row, library_version
@@ -107,16 +107,11 @@ def measure(path: Path, seconds: float, overrides: Mapping[str, Any]) -> list[Me
     table: list[Measurement] = []
     said = "no reason given"
     begun = time.monotonic()
-    with subprocess.Popen(
-        command,
-        cwd=ROOT,
-        env=environment,
-        stdin=subprocess.PIPE,  # nothing is written to it: its end tells the child that nobody waits any more
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        errors="replace",
-    ) as child:
+    streams: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
+    with (
+        waiting_for_child() as stdin,
+        subprocess.Popen(command, cwd=ROOT, env=environment, stdin=stdin, errors="replace", **streams) as child,
+    ):
         limit = threading.Timer(seconds + GRACE_SECONDS, child.kill)
         limit.daemon = True
         limit.start()

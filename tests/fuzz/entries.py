@@ -17,10 +17,11 @@ from functions.audio.catalogue import catalogue, closest
 from functions.audio.pieces import Word
 from functions.audio.schemas import AudioRequest, SpeechRequest
 from functions.extract import windows
-from functions.extract.decoding import Span, decode
+from functions.extract.decoding import Span
 from functions.extract.schemas import ExtractRequest
 from functions.summarize import condense
 from functions.summarize.schemas import SummarizeRequest
+from tests.functions.extract.conftest import decode
 from tests.fuzz.growth import Entry
 
 # A server takes no more of all headers together; a text has a bound of its own.

@@ -9,9 +9,10 @@ import pytest
 import uvicorn
 from mutagen.mp3 import MP3
 
+from functions.audio import service
 from functions.audio.catalogue import catalogue
 from functions.audio.handler import app
-from functions.audio.service import breaker, studio
+from functions.audio.service import Studio, breaker
 from tests.conftest import WAIT_SECONDS, wait_until
 from tests.doubles.edge_server import SpeechCloud
 
@@ -45,7 +46,7 @@ def cloud(set_audio: SetAudio, monkeypatch: pytest.MonkeyPatch) -> Iterator[Spee
 
     monkeypatch.setattr(DRM, "clock_skew_seconds", 0.0)
     breaker.reset()
-    studio.forget()
+    monkeypatch.setattr(service, "studio", Studio())
     catalogue.reset()
     with SpeechCloud() as running:
         set_audio(endpoint=running.url)

@@ -27,6 +27,11 @@ NORMAL = Manner("en-us", 175, 100, 50)
 NO_LIMIT = float("inf")
 
 
+def pids(speakers: Speakers) -> list[int]:
+    """Of the process at work and of the one in reserve."""
+    return [child._process.pid for child in (speakers._at_work, speakers._spare) if child is not None]
+
+
 @pytest.fixture
 def own() -> Iterator[Speakers]:
     made = Speakers(espeak._paths)
@@ -55,29 +60,29 @@ def test_a_text_that_kills_espeak_ng_fails_and_no_other_does(own: Speakers, text
 def test_the_part_that_killed_it_is_remembered_and_costs_no_process_again(own: Speakers) -> None:
     with pytest.raises(CannotSpeak):
         seconds(own, DEADLY[0])
-    before = own.pids
+    before = pids(own)
     with pytest.raises(CannotSpeak, match="signal"):
         seconds(own, DEADLY[0])
-    assert own.pids == before
+    assert pids(own) == before
     # In another manner it is another part.
     with pytest.raises(CannotSpeak):
         seconds(own, DEADLY[0], Manner("en-us", 176, 100, 50))
-    assert own.pids != before
+    assert pids(own) != before
 
 
 def test_who_speaks_when_an_earlier_text_has_done_the_damage_is_heard_all_the_same(own: Speakers) -> None:
     seconds(own, TEXT)
-    os.kill(own.pids[0], signal.SIGKILL)
+    os.kill(pids(own)[0], signal.SIGKILL)
     assert seconds(own, "Another sentence of the same kind.") > 1
 
 
 def test_a_process_that_hangs_is_replaced(own: Speakers, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(espeak_process, "SILENCE_SECONDS", 0.2)
     seconds(own, TEXT)
-    hung = own.pids[0]
+    hung = pids(own)[0]
     os.kill(hung, signal.SIGSTOP)
     assert seconds(own, TEXT) > 1
-    assert hung not in own.pids
+    assert hung not in pids(own)
     assert not Path(f"/proc/{hung}").exists()
 
 
@@ -87,7 +92,7 @@ def test_recordings_are_whole_while_the_processes_are_killed_again_and_again() -
     def killer() -> None:
         killed = set[int]()
         while not over.wait(0.01) and len(killed) < 5:
-            for pid in set(speakers.pids[:1]) - killed:
+            for pid in set(pids(speakers)[:1]) - killed:
                 os.kill(pid, signal.SIGKILL)
                 killed.add(pid)
                 # Until the next one is at work with what this one was at.
@@ -112,14 +117,14 @@ def test_recordings_are_whole_while_the_processes_are_killed_again_and_again() -
 
 def test_no_descriptor_and_no_zombie_is_left_of_many_that_died(own: Speakers) -> None:
     seconds(own, TEXT)
-    seen = set(own.pids)
+    seen = set(pids(own))
     descriptors = len(os.listdir("/proc/self/fd"))
     for _ in range(30):
-        os.kill(own.pids[0], signal.SIGKILL)
+        os.kill(pids(own)[0], signal.SIGKILL)
         seconds(own, TEXT)
-        seen |= set(own.pids)
+        seen |= set(pids(own))
     assert len(os.listdir("/proc/self/fd")) <= descriptors + 1
-    assert {pid for pid in seen if Path(f"/proc/{pid}").exists()} == set(own.pids)
+    assert {pid for pid in seen if Path(f"/proc/{pid}").exists()} == set(pids(own))
 
 
 def test_the_process_may_read_its_own_data_and_do_nothing_else() -> None:
@@ -152,13 +157,13 @@ import os, sys
 sys.path.insert(0, {str(ROOT)!r})
 from functions.audio.espeak import speakers
 speakers.start()
-print(*speakers.pids, flush=True)
+print(speakers._at_work._process.pid, speakers._spare._process.pid, flush=True)
 os.kill(os.getpid(), 9)
 """
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
-    pids = ran.stdout.split()
-    assert len(pids) == 2
-    wait_until(lambda: not any(alive(pid) for pid in pids), "the processes end")
+    started = ran.stdout.split()
+    assert len(started) == 2
+    wait_until(lambda: not any(alive(pid) for pid in started), "the processes end")
 
 
 def alive(pid: str) -> bool:

@@ -1,11 +1,11 @@
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import pytest
 
 from functions.extract import engine, service
 from functions.extract.candidates import Candidates
-from functions.extract.decoding import Span
+from functions.extract.decoding import Span, accepting
 from functions.extract.gliner import GlinerEngine
 from functions.extract.reader import EncodedWindow
 from functions.extract.schemas import Options, TextResult
@@ -27,6 +27,12 @@ def windows(gliner: GlinerEngine, text: str, labels: Sequence[str], threshold: f
     """All windows of a text."""
     reader = gliner.read(text, gliner.prompt(labels), labels, threshold)
     return list(iter(reader.take, None))
+
+
+def decode(candidates: Iterable[Span], *, flat: bool, multi_label: bool) -> list[Span]:
+    """The spans that stay, in the order of the text."""
+    ranked = sorted(candidates, key=lambda span: -span.score)
+    return sorted(filter(accepting(flat=flat, multi_label=multi_label), ranked), key=lambda span: span.first)
 
 
 def spans_of(found: Candidates) -> list[Span]:

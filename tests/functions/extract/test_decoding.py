@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from functions.extract.decoding import Span, decode
+from functions.extract.decoding import Span
+from tests.functions.extract.conftest import decode
 from tests.strategies import examples
 
 

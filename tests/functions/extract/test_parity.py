@@ -6,10 +6,9 @@ from typing import Any
 
 import pytest
 
-from functions.extract.decoding import decode
 from functions.extract.gliner import GlinerEngine
 from functions.extract.windows import Splitter
-from tests.functions.extract.conftest import spans_of, windows
+from tests.functions.extract.conftest import decode, spans_of, windows
 from tests.functions.extract.golden_cases import CASES, Case
 
 GOLDENS = Path(__file__).resolve().parents[2] / "data" / "gliner_goldens.jsonl"

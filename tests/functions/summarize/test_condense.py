@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from common.sentences import sentences
-from functions.summarize.condense import MAX_RANKED, condense, last_finished, windows
+from common.sentences import finished, sentences
+from functions.summarize.condense import MAX_RANKED, condense, windows
 from tests.strategies import examples, joined
 
 # A news story, with what a page puts around one: the lines in FILLER have nothing to do with it.
@@ -269,7 +269,7 @@ def test_of_more_sentences_than_are_ranked_the_late_ones_have_a_chance_too() -> 
 
 
 def test_a_summary_that_ran_out_of_time_ends_with_its_last_finished_sentence() -> None:
-    assert last_finished('The council voted. "It is late," said Mr. Maas. The mayor, Dr.') == (
+    assert finished('The council voted. "It is late," said Mr. Maas. The mayor, Dr.') == (
         'The council voted. "It is late," said Mr. Maas.'
     )
-    assert last_finished("The council") == ""
+    assert finished("The council") == ""

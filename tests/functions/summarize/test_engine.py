@@ -16,6 +16,7 @@ from functions.summarize.engine import LlamaEngine
 from functions.summarize.planning import Plan
 from functions.summarize.scheduler import Completion
 from tests.conftest import SettingsEnv, wait_until
+from tests.functions.summarize.conftest import idle
 
 T = TypeVar("T")
 
@@ -146,7 +147,7 @@ def test_a_cancelled_prefill_stops_within_it(llama: LlamaEngine) -> None:
         assert ticket.position < len(tokens)
 
     run(cancel())
-    wait_until(llama.idle, "the cancelled request gave its place back")
+    wait_until(lambda: idle(llama), "the cancelled request gave its place back")
     assert run(generate(llama, prompt_for(llama, ARTICLE)))[0] == expected
 
 

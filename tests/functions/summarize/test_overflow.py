@@ -17,6 +17,7 @@ from functions.summarize.planning import Plan
 from functions.summarize.schemas import SummarizeRequest, SummarizeResponse
 from functions.summarize.service import Accepted, Answer, Output
 from tests.conftest import wait_until
+from tests.functions.summarize.conftest import idle
 
 ROOM = 96
 OPENING = "The town of Lindholm opened a bridge on Monday."
@@ -55,7 +56,7 @@ def summarize(
         return response
 
     answered = asyncio.run(listen())
-    wait_until(llama.idle, "the places of an answered request are free")
+    wait_until(lambda: idle(llama), "the places of an answered request are free")
     return answered
 
 
@@ -95,7 +96,7 @@ def test_error_names_the_text_with_its_tokens_and_the_room(
     has, most = map(int, re.findall(r"\d+", named.detail))
     assert has == tokens(llama, text)
     assert least <= most <= largest
-    assert llama.idle()
+    assert idle(llama)
 
 
 @pytest.mark.parametrize("overflow", MODES)
@@ -138,7 +139,7 @@ def test_map_reduce_answers_of_the_whole_article_with_parts_made_side_by_side(ll
     assert response.input_tokens == tokens(llama, text) > 10 * ROOM
     assert response.summary.startswith(OPENING)
     assert 1 < most <= llama.parallel
-    wait_until(llama.idle, "the places of the parts are free")
+    wait_until(lambda: idle(llama), "the places of the parts are free")
 
 
 def test_map_reduce_of_the_parts_summaries_goes_on_until_they_fit(llama: LlamaEngine) -> None:
@@ -180,7 +181,7 @@ def test_a_generator_that_is_closed_early_frees_its_place(llama: LlamaEngine, ov
                 assert await first_text(pieces)
 
     asyncio.run(leave())
-    wait_until(llama.idle, "the closed request gave its place back")
+    wait_until(lambda: idle(llama), "the closed request gave its place back")
 
 
 def test_map_reduce_that_is_cancelled_among_its_parts_frees_every_place(llama: LlamaEngine) -> None:
@@ -201,7 +202,7 @@ def test_map_reduce_that_is_cancelled_among_its_parts_frees_every_place(llama: L
 
     for places in (1, 2, llama.parallel):
         asyncio.run(leave(places))
-        wait_until(llama.idle, "every part gave its place back")
+        wait_until(lambda: idle(llama), "every part gave its place back")
 
 
 VERY_LONG = pytest.mark.parametrize(
@@ -259,7 +260,7 @@ def test_a_part_that_fails_is_named_as_the_model_s_failure(llama: LlamaEngine, m
     with pytest.raises(FactoryError, match="the model failed on this article"):
         summarize(llama, request(article(20)), configured("map_reduce"))
     monkeypatch.undo()
-    wait_until(llama.idle, "the places of the failed parts are free")
+    wait_until(lambda: idle(llama), "the places of the failed parts are free")
 
 
 def test_a_request_that_would_never_fit_the_context_fails_and_holds_up_nobody(llama: LlamaEngine) -> None:
@@ -270,7 +271,7 @@ def test_a_request_that_would_never_fit_the_context_fails_and_holds_up_nobody(ll
 
     with pytest.raises(DecodeFailed, match="do not fit the context"):
         asyncio.run(ask())
-    wait_until(llama.idle, "its place is free")
+    wait_until(lambda: idle(llama), "its place is free")
 
 
 def test_time_that_was_lost_on_the_way_is_not_the_caller_s_fault(llama: LlamaEngine) -> None:

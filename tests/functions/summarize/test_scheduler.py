@@ -20,6 +20,7 @@ from functions.summarize.model import EMBEDDED_CONTEXT, EMBEDDED_FILE
 from functions.summarize.planning import Plan
 from functions.summarize.scheduler import Completion, DeadlineExpired
 from tests.conftest import WAIT_SECONDS, wait_until
+from tests.functions.summarize.conftest import idle
 
 ARTICLES = [
     json.loads(line)["text"]
@@ -75,7 +76,7 @@ def llama(shared: LlamaEngine, context: FaultyContext) -> Iterator[LlamaEngine]:
     yield shared
     context.poison, context.broken = None, False
     context.hold.set()
-    wait_until(shared.idle, "every place and every cell is free again")
+    wait_until(lambda: idle(shared), "every place and every cell is free again")
 
 
 async def answer(llama: LlamaEngine, request: Request, deadline: float | None = None) -> tuple[str, Completion]:
@@ -218,7 +219,7 @@ def test_two_hundred_disconnects_leave_nothing_behind(llama: LlamaEngine) -> Non
         return (await staying)[0]
 
     assert asyncio.run(together()) == expected
-    wait_until(llama.idle, "all are gone")
+    wait_until(lambda: idle(llama), "all are gone")
 
 
 def test_at_the_deadline_what_is_written_is_the_answer(llama: LlamaEngine) -> None:

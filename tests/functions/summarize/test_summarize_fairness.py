@@ -18,6 +18,7 @@ from functions.summarize.engine import LlamaEngine
 from functions.summarize.model import EMBEDDED_CONTEXT, EMBEDDED_FILE
 from functions.summarize.planning import Plan
 from tests.conftest import Runner, problem, run_service, wait_until
+from tests.functions.summarize.conftest import idle
 
 CONTEXT = 1024
 BOUND_SECONDS = 60
@@ -35,7 +36,7 @@ def _idle(llama: LlamaEngine) -> Iterator[None]:
     yield
     for ticket in list(llama._scheduler._tickets):
         llama.release(ticket)
-    wait_until(llama.idle, "every place is free again")
+    wait_until(lambda: idle(llama), "every place is free again")
 
 
 def order(llama: LlamaEngine) -> list[int]:
