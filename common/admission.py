@@ -1,4 +1,4 @@
-"""The queue of a function: who is let in, who waits, and who is told at once to come back later."""
+"""The queue of a function: some requests are let in, some wait, some are refused at once with a time to come back."""
 
 import asyncio
 import time
@@ -16,7 +16,8 @@ from common.fair import FairQueue
 SMOOTHING = 0.2
 # Places of the queue, in multiples of what one caller may have.
 CALLERS_SHARE = 2
-# Refused at once is who would wait this many times its patience: the measured average is no promise.
+# A request is refused at once if its predicted wait is this many times its patience. The prediction is an average, so
+# it is not taken at its word.
 DOUBT = 1.5
 
 
@@ -32,7 +33,7 @@ class Limits:
 
 
 class Places:
-    """How many requests a function takes in at the same time, where something else decides who is next.
+    """How many requests a function takes in at the same time. Something else decides which is served next.
 
     `Limits` as for `Admission`: nobody may have more places beyond those at work than are left free.
     """
@@ -156,12 +157,12 @@ class Admission:
             self._leave(turn.flow.caller)
 
     def _is_free(self, limits: Limits) -> bool:
-        # Who waits although a slot is free has its share already, and holds up nobody.
+        # With shared slots a request may wait while a slot is free: its caller has enough. It must not hold up others.
         nobody_waits = not len(self._waiting) or self._shared_slots
         return self._active < limits.concurrency and nobody_waits and self._may_have(flow().caller, limits)
 
     def _may_have(self, caller: str, limits: Limits) -> bool:
-        # The last slot is anybody's who has none.
+        # A caller without a slot may take the last one.
         free = limits.concurrency - self._active
         return not self._shared_slots or self._held[caller] < max(1, free)
 
@@ -170,7 +171,7 @@ class Admission:
         self._held[caller] += 1
 
     def _leave(self, caller: str) -> None:
-        """Give a slot back, and hand on what is free to the next in line."""
+        """Give a slot back, and give all free slots to the next in line."""
         self._active -= 1
         self._held[caller] -= 1
         if not self._held[caller]:

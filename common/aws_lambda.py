@@ -1,4 +1,4 @@
-"""What AWS Lambda invokes: the app behind Mangum, and a clear answer in place of one that Lambda would not take."""
+"""The handler for AWS Lambda: the app behind Mangum. An answer that Lambda would not take becomes a clear error."""
 
 import json
 import logging

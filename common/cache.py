@@ -80,7 +80,7 @@ class AnswerCache(Generic[P, A]):
         if run is None or run.error or not run.whole:
             run = self._runs[key] = SharedRun(produce, self._piece_bytes, self._budget)
             run.task.add_done_callback(partial(self._forget, key, run))
-        # Forgotten first: who comes while a deserted run is being ended must not join it.
+        # It is forgotten before it is ended: a request that comes meanwhile must not join it.
         return run.listen(partial(self._forget, key, run))
 
     def _forget(self, key: bytes, run: "SharedRun[P]", _: object = None) -> None:
@@ -88,7 +88,7 @@ class AnswerCache(Generic[P, A]):
             del self._runs[key]
 
     def _put(self, key: bytes, answer: A) -> None:
-        # Raised for what is larger than all the room.
+        # Raised for an answer that is larger than all the room.
         with suppress(ValueError):
             self._kept[key] = answer
 
@@ -117,7 +117,7 @@ class ByteBudget:
 
 
 class SharedRun(Generic[P]):
-    """What `produce` yields, taken as fast as it comes and kept for those who listen, late ones included.
+    """Takes what `produce` yields as fast as it comes, and keeps it for all listeners, those who come late included.
 
     Where there is no room for that, nobody can join any more, what all have heard is dropped, and `has_room` waits.
     """
@@ -148,7 +148,7 @@ class SharedRun(Generic[P]):
             await self._budget.changed()
 
     def ahead(self, produce: Produce[P]) -> "SharedRun[P]":
-        """A run for one listener that makes what comes later in this one. What it holds counts as well."""
+        """A run for one listener that makes a later part of this one. Its bytes count as well."""
         made: SharedRun[P] = SharedRun(produce, self._piece_bytes, self._budget)
         made.whole = False
         return made
@@ -159,7 +159,7 @@ class SharedRun(Generic[P]):
         self._heard[me] = 0
         try:
             while True:
-                # Taken before looking: what comes after the look sets it.
+                # Taken before looking at the pieces: a piece that comes after the look sets it.
                 news = self._news
                 while (at := self._heard[me] - self._dropped) < len(self.pieces):
                     self._heard[me] += 1
@@ -178,7 +178,7 @@ class SharedRun(Generic[P]):
                 await self.end()
 
     async def end(self) -> None:
-        """Stop the run, if it is not over, and wait until it has stopped. What it holds is given back."""
+        """Stop the run, if it is not over, and wait until it has stopped. Its bytes are given back."""
         if not self.over:
             self.task.cancel()
             await asyncio.wait([self.task])

@@ -1,4 +1,4 @@
-"""Who a request is from. What the service shares out fairly, it shares out among callers."""
+"""The caller of a request. Callers share the service fairly."""
 
 import ipaddress
 import itertools
@@ -14,7 +14,7 @@ IPV6_PREFIX_BITS = 64
 
 @dataclass(frozen=True, slots=True)
 class Flow:
-    """The work for one request: `caller` is who it is for, `request` tells it from the caller's other requests."""
+    """The work for one request. `request` is its number among those of `caller`."""
 
     caller: str
     request: int

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     import httpx2
 
 logger = logging.getLogger(__name__)
-# It would log each address whole, with what signs it.
+# It would log whole addresses, and they may hold a signature.
 logging.getLogger("httpx2").setLevel(logging.WARNING)
 
 CONNECT_SECONDS, READ_SECONDS = 5.0, 10.0
@@ -60,7 +60,7 @@ _CHECKSUM = re.compile("[0-9a-f]{40}|[0-9a-f]{64}")
 
 
 class DownloadFailed(ModelLoadFailed):
-    """Nothing that another attempt would mend; the message says what an operator can do."""
+    """Another attempt would not help. The message says what an operator can do."""
 
 
 def fetch(remote: RemoteFile, folder: Path, report: Report, *, offline: bool = False) -> Path:
@@ -89,7 +89,7 @@ def fetch(remote: RemoteFile, folder: Path, report: Report, *, offline: bool = F
 
 
 class _Again(Exception):
-    """What another attempt may mend; `after`: the seconds that the server asks for."""
+    """Another attempt may help. `after`: the seconds that the server asks to wait."""
 
     def __init__(self, reason: str, after: float | None = None) -> None:
         super().__init__(reason)
@@ -147,7 +147,7 @@ class _Download:
             what = f"{host} cannot be reached" if is_away else f"the connection to {host} broke off"
             raise _Again(f"{what} ({str(error) or type(error).__name__})") from error
         finally:
-            # What only replaces something that was thrown away counts for nothing.
+            # Bytes that only replace damaged ones are no progress.
             if (there := _size(self._part)) >= self._furthest + CHUNK_BYTES:
                 self._furthest, self._fruitless = there, 0
 
@@ -176,7 +176,7 @@ class _Download:
                 return self._version(response), url
             url = urljoin(url, location)
             if self._is_on_hub and "x-linked-etag" in response.headers:
-                # That told what there is to know.
+                # These headers are complete: the file itself need not be asked.
                 return self._version(response), url
         raise DownloadFailed(f"{self._remote.name} is nowhere: {MOST_REDIRECTS} redirects lead to another")
 
@@ -205,7 +205,7 @@ class _Download:
         return Version(etag, size, digest)
 
     def _continued(self, version: Version) -> int:
-        """How much of this version is there already; what is there of another one is thrown away."""
+        """Bytes of this version that are there already. A part of another version is thrown away."""
         there = _size(self._part)
         if not version.resumable or _noted(self._final) != asdict(version) or there > (version.size or 0):
             if there:
@@ -215,7 +215,7 @@ class _Download:
         return _size(self._part)
 
     def _append(self, client: "httpx2.Client", address: str, version: Version, start: int, part: BinaryIO) -> Version:
-        """Get what is missing behind `start`; the version that it turned out to be of."""
+        """Download everything behind `start`. Returns the version that the server sent."""
         headers = self._headers(address)
         if start:
             headers["Range"] = f"bytes={start}-"
@@ -295,7 +295,7 @@ class _Download:
             )
 
     def _headers(self, url: str) -> dict[str, str]:
-        """The hub's token goes to the hub only; what is compressed has another size."""
+        """The hub's token is sent to the hub only. A compressed answer would have another size, so none is wanted."""
         headers = {"Accept-Encoding": "identity"}
         if self._token and self._is_at_home(url):
             headers["Authorization"] = f"Bearer {self._token}"
@@ -305,7 +305,7 @@ class _Download:
         return origin(url) == origin(self._remote.url)
 
     def _hashed(self, version: Version) -> "hashlib._Hash":
-        """What hashes the part; what an earlier process left is read for it once."""
+        """The hash of the part. If an earlier process left bytes, they are read once for it."""
         if self._hash is None:
             self._hash = version.hasher()
             if there := _size(self._part):

@@ -1,4 +1,4 @@
-"""A fair queue: who is served next, where everyone wants more than there is.
+"""A fair queue: it decides whose work is served next when there is more work than time.
 
 Weighted fair queueing (Demers, Keshav, Shenker 1989) in two levels. Callers share what is served among them, and the
 requests of one caller share what that caller gets. Each level has a virtual clock: it runs as fast as one of those
@@ -25,7 +25,7 @@ T = TypeVar("T")
 # Idle callers whose share is remembered. A forgotten one starts as a newcomer.
 REMEMBERED_CALLERS = 1024
 REMEMBERED_REQUESTS = 256
-# What may overtake an item that does not fit now, in multiples of its own cost.
+# The cost of items that may overtake one that does not fit now, in multiples of its own cost.
 MOST_OVERTAKEN = 1.0
 
 
@@ -36,7 +36,7 @@ class _Entry(Generic[T]):
     cost: float
     tag: float
     number: int
-    # The cost of what was served while this one did not fit.
+    # The cost of the items that were served while this one did not fit.
     overtaken: float = 0.0
 
     @property
@@ -97,7 +97,7 @@ class FairQueue(Generic[T]):
         if caller is None or entry is None:
             return False
         self._length -= 1
-        # What it was not given is not held against the request.
+        # The request is not charged for work that was not done.
         if caller.finished.get(flow.request) == entry.tag:
             caller.finished[flow.request] -= entry.cost
         return True
@@ -129,11 +129,11 @@ class FairQueue(Generic[T]):
         return [entry.item for entry in self._ordered()]
 
     def ahead(self, flow: Flow, cost: float) -> float:
-        """The cost of what would be served before an item of `flow` that came now."""
+        """The cost of the items that would be served before an item of `flow` that came now."""
         return sum(entry.cost for entry in self._before(flow, cost))
 
     def before(self, flow: Flow, cost: float) -> list[T]:
-        """What would be served before an item of `flow` that came now."""
+        """The items that would be served before an item of `flow` that came now."""
         return [entry.item for entry in self._before(flow, cost)]
 
     def _before(self, flow: Flow, cost: float) -> list[_Entry[T]]:

@@ -1,4 +1,4 @@
-"""What this process may use of the machine: a container's limits count, not what the host has.
+"""The CPUs and the memory that this process may use. A container's limits count, not the size of the host.
 
 Read from the control groups (version 2, else 1) that the process is in, and from `CPU_CORES` and `MEMORY`, in which a
 Hugging Face Space tells its hardware, and `AWS_LAMBDA_FUNCTION_MEMORY_SIZE`.
@@ -43,7 +43,7 @@ def memory_bytes() -> int:
 
 
 def available_memory_bytes() -> int:
-    """What of it is free or can be freed, as far as the system tells; 0 where it does not."""
+    """The part of it that is free or can be freed. 0 if the system does not tell."""
     available = _memory("MemAvailable")
     return 0 if available == NO_LIMIT else min(available, _memory_limit())
 
@@ -55,7 +55,7 @@ def _memory(field: str) -> int:
 
 
 def _memory_limit() -> int:
-    """The least of what control groups and variables allow, in bytes."""
+    """The tightest limit of control groups and variables, in bytes."""
     found: list[int] = []
     for folder in _groups("memory"):
         for name in ("memory.max", "memory.limit_in_bytes"):

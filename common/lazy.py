@@ -109,7 +109,7 @@ class LazyModel(Generic[T]):
     def _run(self, future: "Future[T]") -> None:
         def report(status: ModelStatus) -> None:
             if self._future is future:
-                # The log says where; callers are only told what.
+                # The log names the folders; callers only see the names of files.
                 self._status = replace(status, detail=without_folders(status.detail))
 
         try:

@@ -21,7 +21,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass
 class Trace:
-    """What is known of one request so far; `phases` maps a phase's name to its milliseconds, `left`: nobody waits."""
+    """One request so far. `phases` has milliseconds by the name of a phase. `left`: the client has gone."""
 
     request_id: str
     caller: str = ""
@@ -73,7 +73,7 @@ def log_request(finished: Trace, *, method: str, route: str, status: int, total_
 
 
 def unexpected() -> FactoryError:
-    """What a caller is told of the exception that is being handled; the log gets the whole of it."""
+    """What a caller sees in place of the exception that is being handled. The log gets all of it."""
     logger.exception("request %s failed", trace().request_id)
     return FactoryError("the service failed to answer; the log has the reason under this request id")
 

@@ -31,7 +31,7 @@ def resident_bytes() -> int:
 
 
 def give_back() -> bool:
-    """Hand what malloc holds free back to the system; whether the C library has a way to."""
+    """Give the memory that malloc keeps back to the system. Returns whether the C library can do that."""
     try:
         ctypes.CDLL(None).malloc_trim(0)
     except (OSError, AttributeError):
@@ -40,8 +40,10 @@ def give_back() -> bool:
 
 
 def keep_together() -> None:
-    """Have malloc use few arenas, before threads are started: it has some for each thread else, and memory that is free
-    lies between what is not in all of them."""
+    """Have malloc use few arenas. To be called before threads are started.
+
+    By default it has some for each thread. Free memory is then spread over all of them and cannot be given back.
+    """
     with suppress(OSError, AttributeError):
         ctypes.CDLL(None).mallopt(M_ARENA_MAX, ARENAS)
 

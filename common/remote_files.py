@@ -1,4 +1,4 @@
-"""What can be downloaded: a file of a hub or at an address, what a server says of it, and what its refusals mean."""
+"""Files that can be downloaded, from a hub or an address; the version that a server tells; the meaning of refusals."""
 
 import hashlib
 import os
@@ -42,7 +42,7 @@ class UrlFile:
 
     @property
     def name(self) -> str:
-        """The address as anyone may see it: what is left out may be a password or a signature."""
+        """The address without its query and its user, which may hold a signature or a password."""
         parts = urlsplit(self.url)
         return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
 
@@ -60,7 +60,7 @@ RemoteFile = HubFile | UrlFile
 
 @dataclass(frozen=True)
 class Version:
-    """What a server says of a file: `etag` changes with its content, `digest` is what the content must hash to."""
+    """A version of a file as a server tells it. `etag` changes with the content. The content must hash to `digest`."""
 
     etag: str | None
     size: int | None

@@ -7,7 +7,7 @@ from typing import Any
 
 from pydantic import Field
 
-# What `not_blank` and `without_nul` let through, for openapi.json. Python has more white space than a pattern's \s.
+# The same rule as `not_blank` and `without_nul`, for openapi.json. Python knows more white space than a pattern's \s.
 TEXT_PATTERN = r"^[^\x00]*[^\s\x00\x1c-\x1f\x85][^\x00]*$"
 COMPARED_CHARACTERS = 64
 # Of 1; below it two names are not alike.
@@ -43,5 +43,5 @@ def nearest(word: str, names: Iterable[str], most: int = 1) -> list[str]:
 
 
 def text_field(characters: int) -> Any:
-    """The field of a text of so many characters at most; openapi.json says of it what the checks above do."""
+    """A field for a text of at most so many characters. openapi.json gets the rules of the checks above."""
     return Field(max_length=characters, json_schema_extra={"minLength": 1, "pattern": TEXT_PATTERN})

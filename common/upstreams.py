@@ -1,4 +1,4 @@
-"""The services elsewhere that this process uses, each with how it is: what health reports."""
+"""The services elsewhere that this process uses, and the status of each, for the health report."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -29,5 +29,5 @@ def register(name: str, status: Callable[[], UpstreamStatus]) -> None:
 
 
 def upstreams() -> Mapping[str, Callable[[], UpstreamStatus]]:
-    """What tells the status of each service, by its name."""
+    """By the name of each service: a function that returns its status."""
     return MappingProxyType(_registry)

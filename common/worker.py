@@ -1,4 +1,4 @@
-"""One thread for work that blocks, so that the event loop never does; who is next is decided fairly among callers."""
+"""One thread for work that blocks, so that the event loop does not. Callers share it fairly."""
 
 import asyncio
 import threading
@@ -14,7 +14,7 @@ from common.fair import FairQueue
 
 T = TypeVar("T")
 
-# What a piece of work counts for until it is known how long it took.
+# The expected time of a piece of work. The time that it took is charged afterwards.
 EXPECTED_SECONDS = 0.02
 
 
@@ -30,7 +30,7 @@ class _Job:
 class Worker:
     """Runs one piece of work at a time on a thread of its own, which starts with the first.
 
-    A piece is never interrupted: who has much to do brings it in pieces, each some 20 ms long, and others come between.
+    A piece of work is never interrupted. Long work comes in pieces of some 20 ms, so that others can go between them.
     """
 
     def __init__(self, name: str) -> None:
@@ -82,5 +82,5 @@ class Worker:
                 del outcome
             with self._changed:
                 self._queue.charge(job.flow, time.monotonic() - begun - job.seconds)
-            # What a thread holds while it waits is held for nobody.
+            # Else the last job and its result stay in memory while the thread waits.
             del job

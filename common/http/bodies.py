@@ -31,7 +31,7 @@ SMALL_BYTES = 64 * 1024
 QUICKLY_PARSED_BYTES = 128 * 1024
 # The time for the headers is the body's too, and each second more has to bring so much of it.
 LEAST_BYTES_PER_SECOND = 5_000
-# What a larger one may hold: far more than 64 texts, 50 labels and all fields, and parsed in no time.
+# A larger one may hold so many strings, and so much beside them. No valid request has that much.
 MOST_STRINGS = 1024
 MOST_BYTES_BESIDE_STRINGS = 16 * 1024
 LARGE_BODY_RETRY_SECONDS = 2.0
@@ -82,14 +82,14 @@ class BodyLimit:
 
 
 class _Refused(Exception):
-    """A body that is not handed on, with what its sender is told."""
+    """The body is not handed on. `error` is the answer."""
 
     def __init__(self, error: FactoryError) -> None:
         self.error = error
 
 
 class _Share:
-    """What one request holds of the room for large bodies; `by_caller` has the bytes of all."""
+    """The bytes of one large body. `by_caller` has the bytes of all large bodies."""
 
     def __init__(self, by_caller: Counter[str], caller: str) -> None:
         self._by_caller = by_caller
@@ -174,7 +174,7 @@ def _counted(body: bytes) -> tuple[int, int]:
 
 
 def _replayed(body: bytes, receive: Receive) -> Receive:
-    """A `receive` that gives the body once, and then what the server has to say."""
+    """A `receive` that gives the body once, and after that the messages of the server."""
     held = [body]
 
     async def replay() -> Message:

@@ -1,4 +1,4 @@
-"""Around every request: its id, `Server-Timing`, the line in the log, and an answer for what nobody else caught."""
+"""Around every request: its id, `Server-Timing`, the line in the log, and an answer to unexpected exceptions."""
 
 import asyncio
 import logging
@@ -60,7 +60,7 @@ class RequestScope:
 
 
 class _Answer:
-    """What is sent for one request; `status` is 0 until it has begun."""
+    """The answer to one request. `status` is 0 until the answer has begun."""
 
     def __init__(self, trace: logs.Trace, is_head: bool, send: Send) -> None:
         self.status = 0
@@ -101,7 +101,7 @@ def _is_told_by_returning(error: Exception, scope: Scope) -> bool:
     The connection has to be broken rather than ended as if the answer were whole. A server breaks it when an app
     returns in the middle of an answer; Mangum would take that for the end.
     """
-    # Starlette wraps what it has a handler for and cannot answer any more.
+    # If the answer has begun, Starlette wraps the exceptions for which it has a handler.
     reason = error.__cause__ if isinstance(error, RuntimeError) else error
     if not isinstance(reason, FactoryError):
         logs.unexpected()

@@ -32,7 +32,7 @@ def problem_response(error: FactoryError, scope: Scope, headers: dict[str, str] 
 
 
 def http_problem_response(error: HTTPException, scope: Scope) -> Response:
-    """What the framework raises by itself: 404, 405 and a body that cannot be parsed."""
+    """For the errors that the framework raises itself: 404, 405 and a body that cannot be parsed."""
     if (reason := _unreadable(error.__cause__)) is not None:
         return problem_response(MalformedRequest(f"body: {reason}"), scope)
     shown = FactoryError(error.detail)

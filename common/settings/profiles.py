@@ -45,7 +45,7 @@ SPACE_VARIABLE = "SPACE_ID"
 
 
 def profile_defaults(profile: str) -> dict[str, Any]:
-    """What the profile sets here."""
+    """The defaults of a profile on this machine."""
     defaults = PROFILES.get(profile, {})  # type: ignore[call-overload]
     if profile == "space" and os.environ.get(SPACE_VARIABLE):
         return {**defaults, "trusted_proxies": SPACE_PROXIES}

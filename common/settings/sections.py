@@ -25,7 +25,7 @@ def _proxies(value: str) -> str:
     return value
 
 
-# Kept as it was written; `*` is whoever connects.
+# Kept as it was written. `*` trusts every address.
 Proxies = Annotated[str, AfterValidator(_proxies)]
 
 

@@ -19,7 +19,7 @@ class Span:
 
 
 def accepting(*, flat: bool, multi_label: bool) -> Callable[[Span], bool]:
-    """What decides on one span after the other, which come best first: so that many can be decided on in parts.
+    """A function that decides on one span after the other, the best-scoring first. So many can be decided on in parts.
 
     flat: no two spans overlap; else one may lie inside another, but none may cross another.
     multi_label: the same span may stay with several labels.

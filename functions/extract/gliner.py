@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 # Attention takes memory with the square of a window's tokens, labels included; 384 words of news are some 500.
 MAX_WINDOW_TOKENS = 1024
-# What this engine does as the `gliner` package does; a configuration that asks for anything else is refused.
+# This engine supports these values only. A configuration with another one is refused.
 SUPPORTED = {
     "span_mode": "markerV0",
     "subtoken_pooling": "first",
@@ -30,7 +30,7 @@ SUPPORTED = {
 
 @dataclass(frozen=True)
 class GlinerConfig:
-    """What of `gliner_config.json` inference depends on."""
+    """The entries of `gliner_config.json` that inference depends on."""
 
     max_width: int
     max_len: int

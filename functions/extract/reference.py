@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class ReferenceEngine(GlinerEngine):
-    """Windows are cut as for the other engine; what is in them is found and decoded by the package alone."""
+    """Windows are cut as for the other engine. The package alone finds the entities in them."""
 
     def __init__(
         self, name: str, config: GlinerConfig, tokenizer: "Tokenizer", gliner: Any, settings: ExtractSettings

@@ -40,7 +40,7 @@ STEPS = 60
 UNSPACED = "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3041-\u30ff\u3400-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"
 PUNCTUATION = punctuation + "“”‘’„‚«»‹›…–—•·¿¡、，；：？！。．「」『』（）【】《》〈〉。।॥؟،؛۔"
 WORD, CHARACTER = r"\S+\s*", r"\S\s*"
-# What may stand between two sentences, rising.
+# The gaps that may be between two sentences, the narrowest first.
 GAPS = ("", " ", "\n", "\n\n")
 
 _TERM = re.compile(rf"(?P<unspaced>[{UNSPACED}]+)|[^\s{UNSPACED}]+")

@@ -49,7 +49,7 @@ def variant() -> str:
 
 
 def _loaded(ggml: Any) -> str:
-    """Read from the name of the file: that a backend was made for a certain level is said nowhere else."""
+    """Read from the name of the file: a backend does not tell for which level it was made."""
     ggml.ggml_backend_reg_by_name.restype = ctypes.c_void_p
     ggml.ggml_backend_reg_get_proc_address.restype = ctypes.c_void_p
     backend = ctypes.c_void_p(ggml.ggml_backend_reg_by_name(b"CPU"))

@@ -25,7 +25,7 @@ from functions.summarize.scheduler import Completion, Event, Scheduler, Ticket
 
 T = TypeVar("T")
 
-# About; what it really took is charged afterwards.
+# Estimates. The time that it took is charged afterwards.
 SECONDS_PER_CHARACTER = 0.5e-6
 CONDENSING_SECONDS_PER_CHARACTER = 2.5e-6
 
@@ -82,8 +82,8 @@ class LlamaEngine:
             return Plan(demand.article, demand.output, place)
         outcome = simulation.plan(demand)
         if isinstance(outcome, Refusal) and outcome.retry_after_seconds is None:
-            # Never enough time at the latest pace: but was that the machine's best? Nothing would be measured again
-            # if a slow spell were believed for good.
+            # At the recent pace there is never enough time. After a slow spell nothing would run, so nothing would be
+            # measured again. So the best pace ever decides whether to try.
             outcome = replace(simulation, costs=self._rates.best_costs(streams or self._scheduler.streams())).plan(
                 demand
             )
@@ -109,7 +109,7 @@ class LlamaEngine:
         return ticket
 
     def _simulation(self, streams: bool = False) -> Simulation:
-        """Of those who have a place, at the latest pace; `streams`: somebody more reads along."""
+        """Of all requests with a place, at the recent pace. `streams`: one more client reads along."""
         costs = self._rates.costs(streams or self._scheduler.streams())
         return Simulation(self._scheduler.jobs(), costs, self.parallel)
 

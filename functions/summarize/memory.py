@@ -18,7 +18,7 @@ BYTES_PER_VALUE = 2
 LEAST_CONTEXT = 512
 
 _MAGIC = b"GGUF"
-# What is longer is damaged: the largest vocabularies have a quarter of a million words.
+# A longer array means a damaged file: the largest vocabularies have a quarter of a million words.
 _LONGEST = 1 << 22
 _NUMBERS = {0: "B", 1: "b", 2: "H", 3: "h", 4: "I", 5: "i", 6: "f", 7: "?", 10: "Q", 11: "q", 12: "d"}
 _STRING, _ARRAY = 8, 9

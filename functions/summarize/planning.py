@@ -1,4 +1,4 @@
-"""What fits before a deadline: arithmetic over measured costs. All times are seconds, counted from now.
+"""Plans how much of a request fits before its deadline, from measured costs. All times are seconds from now.
 
 The engine works in steps. A step writes one token for every sequence whose prompt is read, and reads a slice of the
 first prompt that is not read yet. A `Simulation` plays these steps through for the requests that are there.
@@ -31,7 +31,7 @@ MIN_ARTICLE_TOKENS = 64
 MIN_OUTPUT_TOKENS = 32
 # When both are short of time, neither the article nor the summary gets less than this share of it.
 LEAST_SHARE = 0.4
-# The costs are averages; what is planned to the last second would be late half of the time.
+# The costs are averages. A plan to the last second would be late half of the time.
 SAFETY = 0.93
 # Tokenising, condensing and sending.
 OVERHEAD_SECONDS = 0.2
@@ -56,7 +56,7 @@ class Costs:
     slice_tokens: int
 
     def step_seconds(self, sequences: int) -> float:
-        """Of a step in which so many sequences write; more than were measured cost what the most did."""
+        """Of a step in which so many sequences write. More than were measured cost as much as the most that were."""
         measured = self.decode_seconds_per_step
         return measured[min(sequences, len(measured)) - 1] if sequences else 0.0
 
@@ -164,7 +164,7 @@ class Simulation:
         return nobody_late and (demand.deadline is None or own <= SAFETY * demand.deadline - OVERHEAD_SECONDS)
 
     def left_after(self, seconds: float) -> "Simulation":
-        """What is left of the jobs then; whose deadline is over is gone."""
+        """The rest of the jobs at that time. A job whose deadline is over is gone."""
         progress = self._play(seconds)
         left = []
         for job, finished, reading, writing in zip(
@@ -180,7 +180,7 @@ class Simulation:
         return Simulation([*self.jobs[:place], job, *self.jobs[place:]], self.costs, self.parallel)
 
     def _fits(self, plan: Plan, demand: Demand) -> bool:
-        """Whether `plan`, served last, keeps everyone in time who is not late anyway."""
+        """Whether `plan`, served last, is in time and makes nobody late."""
         part = Demand(plan.article, plan.output, demand.frame, demand.deadline)
         return self.fits_at(len(self.jobs), part)
 
@@ -231,7 +231,7 @@ class Simulation:
                 seconds += rows * self.costs.slice_seconds_per_token
             elif first is not None:
                 rows, seconds = 1.0, self.costs.prefill_seconds_per_token
-            # So many steps until one of them is done with what it does.
+            # The number of steps until the first of them has read or written all.
             steps = min([writing[index] for index in decoding] + ([reading[first] / rows] if first is not None else []))
             if now + steps * seconds > until:
                 steps = (until - now) / seconds

@@ -35,7 +35,7 @@ class Rates:
         self._best.keep_least(self._latest)
 
     def costs(self, streams: bool) -> Costs:
-        """What steps cost lately; what was never measured is derived from what was. `streams`: someone reads along."""
+        """Recent costs. A cost that was never measured is derived from others. `streams`: someone reads along."""
         return self._costs(self._latest, streams)
 
     def best_costs(self, streams: bool) -> Costs:
@@ -86,7 +86,7 @@ class _Averages:
             self.seconds_by_sequences[sequences - 1] = _average(self.seconds_by_sequences[sequences - 1], seconds)
         else:
             rest = max(seconds - self.step_seconds(sequences), 0.1 * seconds)
-            # The first sample has no average to be held against, but what rows cost alone.
+            # The first sample has no average to be compared with, only the cost of rows alone.
             most = OUTLIER * self.alone_seconds_per_row if self.alone_seconds_per_row else inf
             self.beside_seconds_per_row[streams] = _average(
                 self.beside_seconds_per_row[streams], min(rest / prompt_rows, most)

@@ -66,7 +66,7 @@ Emit = Callable[[Event], None]
 
 
 class State(Enum):
-    """What a ticket is at."""
+    """The states of a ticket."""
 
     RESERVED = "it has a place, and no prompt yet"
     WAITING = "its prompt is there; it waits for a slot"
@@ -76,7 +76,7 @@ class State(Enum):
 
 
 class Ticket:
-    """A request's place: reserved first, so that whoever comes next is planned around it, then given its prompt."""
+    """The place of a request: reserved first, so that others are planned around it. The prompt follows."""
 
     def __init__(self, prompt_tokens: int, output_tokens: int, deadline: float | None, streams: bool) -> None:
         """`deadline` is a time of `time.monotonic`; `streams`: someone reads along, so gaps between tokens count."""
@@ -89,7 +89,7 @@ class Ticket:
         self.sampling = Sampling(output_tokens, 0.0, None)
         self.emit: Emit = lambda _: None
         self.sampler: Sampler | None = None
-        # A character may be spread over several tokens: what is not whole yet is held back.
+        # A character may be spread over several tokens. It is held back until it is whole.
         self.decoder = codecs.getincrementaldecoder("utf-8")("replace")
         self.slot: int | None = None
         # Tokens in the cache, and those that have to get there: the prompt, and behind it what was written.
@@ -128,10 +128,10 @@ class Scheduler:
         self._changed = threading.Condition()
         # In the order of service; those at work come first.
         self._tickets: list[Ticket] = []
-        # Where a newcomer belongs among those that wait, by what each caller had and wants.
+        # The fair place of a newcomer among those that wait.
         self._fair: FairQueue[Ticket] = FairQueue()
         self._batch: list[Ticket] = []
-        # After an aborted step those that write come first: whoever comes and goes cannot keep them waiting.
+        # After an aborted step those that write come first: clients that come and go must not keep them waiting.
         self._owed = False
         self._calibrate()
         self._thread = threading.Thread(target=self._run, name="llama", daemon=True)
@@ -370,7 +370,7 @@ class Scheduler:
                 self._finish(ticket, self._completion(ticket, "deadline"))
 
     def _one_by_one(self, batch: list[Ticket], error: DecodeFailed) -> None:
-        """A batch failed: whose fault was it? Each alone again; who fails alone is answered so, the others go on."""
+        """A batch failed. Each of its requests is tried alone. Those that fail again are answered so."""
         self._forget_batch(batch)
         failed = []
         for ticket in batch:
@@ -390,12 +390,12 @@ class Scheduler:
             self._start_over()
 
     def _start_over(self) -> None:
-        """A new context: those who were under way read their prompts, and what they wrote, once more."""
+        """Make a new context. Requests at work read their prompts, and the text that they wrote, once more."""
         try:
             self._context.rebuild()
             self._read_opening()
         except (ModelLoadFailed, DecodeFailed) as error:
-            # Nothing can be decoded now. Who comes next fails as well, and so tries again.
+            # Nothing can be decoded now. The next request fails as well, and so tries again.
             logger.error("no new context: %s", error)
             self._fail(self._admitted(), error)
             return

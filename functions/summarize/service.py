@@ -18,7 +18,7 @@ from functions.summarize.planning import MIN_ARTICLE_TOKENS, Demand, Plan, Refus
 from functions.summarize.scheduler import Completion, DeadlineExpired, Ticket
 from functions.summarize.schemas import SummarizeRequest, SummarizeResponse, Usage
 
-# Map-reduce: what a part's summary may have of the tokens of the whole article's room.
+# Map-reduce: the summary of a part may have this share of the tokens that a prompt has room for.
 PART_SHARE = 0.2
 UNFINISHED = "…"
 # What a kept answer takes beside its text: key, objects, links.
@@ -27,14 +27,14 @@ ENTRY_BYTES = 1024
 
 @dataclass(frozen=True)
 class Accepted:
-    """The first thing a request yields: it has a place, and what follows takes its time."""
+    """The first output: the request has a place. The next output may take a while."""
 
 
 @dataclass(frozen=True)
 class Answer:
-    """The last thing a request yields, with the milliseconds of its phases.
+    """The last output, with the milliseconds of the phases.
 
-    `passing` answers are worth less than the same request would get at another time: others were in the way.
+    `passing`: other requests or the deadline made it shorter than it would be at another time.
     """
 
     response: SummarizeResponse
@@ -56,7 +56,7 @@ answers = new_answers()
 
 
 async def respond(request: SummarizeRequest, deadline: float | None, wait: int | None) -> AsyncGenerator[Output]:
-    """What `summarize` yields, of an equal request if there is one. To be iterated at once.
+    """The outputs of `summarize`, or those of an equal request. To be iterated at once.
 
     `deadline` is a time of `time.monotonic`, `wait` the seconds that the caller asked for. Raises ModelNotReady.
     """
@@ -76,7 +76,7 @@ def shared(
     wait: float | None,
     produce: Callable[[Keep], AsyncGenerator[Output]],
 ) -> AsyncGenerator[Output]:
-    """What `produce` yields, from the start, or one kept answer.
+    """The outputs of `produce` from the first one on, or a kept answer.
 
     Requests are equal when their caller, all their fields and their `wait` are. An answer is kept when it is repeatable
     (temperature 0 or a seed) and nobody was in its way.
@@ -119,7 +119,7 @@ def summarize(
 
 @dataclass(frozen=True)
 class _Article:
-    """What is to be summarised, with its tokens, and how many of them a prompt may have.
+    """The text to summarise and its tokens. `room`: tokens that a prompt may have of it.
 
     `sent_tokens` are those of the text as it was sent: of a reduced article more. `phases`: the milliseconds that
     reducing it took.
@@ -134,7 +134,7 @@ class _Article:
 
 @dataclass(frozen=True)
 class _Place:
-    """What a request was granted. `contended`: others had places when it came."""
+    """A place among the requests. `contended`: others had places when this one came."""
 
     ticket: Ticket
     plan: Plan
@@ -294,7 +294,7 @@ class _Work:
             text, before = "\n\n".join(task.result() for task in tasks), tokens
             tokens = len(await self.engine.tokens_of(text))
             if tokens >= before:
-                # The model writes more than it reads; what is too much is condensed.
+                # The model writes more than it reads. The rest is left to condensing.
                 break
         return replace(article, text=text, tokens=await self.engine.tokens_of(text), phases=phases)
 

@@ -30,7 +30,7 @@ logger = logging.getLogger(__name__)
 DIMENSIONS = ("threads", "repack", "micro_batch", "flash_attention")
 # A smaller model is quick whichever way it is computed.
 MIN_MODEL_BYTES = 100_000_000
-# What a candidate is judged by: the prompt of a news article of medium length, and its summary.
+# A candidate is judged by the time for the prompt of a medium news article and its summary.
 PROMPT_TOKENS, ANSWER_TOKENS = 600, 100
 # Rows of the measured prompt. Fewer than 64 cost more each; that is put up with if 64 took over SLOW_SECONDS.
 SHORT_ROWS, SLOW_ROWS, SLOW_SECONDS = 64, 32, 4.0
@@ -71,7 +71,7 @@ class Measurement:
 
 
 def choose(model: Path, settings: SummarizeSettings) -> Options:
-    """The options to load `model` with: what the settings say, for the rest what was measured.
+    """The options to load `model` with: those of the settings, for the rest the measured ones.
 
     Takes up to `tuning_seconds` when this host has not seen the model before. It does not fail.
     """
@@ -158,7 +158,7 @@ def _read(model: Path, settings: SummarizeSettings, overrides: Mapping[str, Any]
 
 
 def _place(model: Path, settings: SummarizeSettings, overrides: Mapping[str, Any]) -> tuple[Path, dict[str, Any]]:
-    """Where an outcome is kept, and what it depends on."""
+    """The file in which an outcome is kept, and the facts that it depends on."""
     status = model.stat()
     key = {
         "cpu": _cpu(),
@@ -196,7 +196,7 @@ def _text(options: Options) -> str:
 
 
 class _Bench:
-    """What the child does: it measures one candidate after the other and prints a line for each."""
+    """The work of the child: it measures one candidate after the other and prints a line for each."""
 
     def __init__(self, path: Path, seconds: float) -> None:
         self._path, self._deadline = path, time.monotonic() + seconds
@@ -260,7 +260,7 @@ class _Bench:
             # Maps the weights and starts the threads, which no candidate is to be charged with.
             pass_seconds(model, 0, 1)
             self._rows = self._rows or (SHORT_ROWS if 8 * pass_seconds(model, 0, 8) < SLOW_SECONDS else SLOW_ROWS)
-            # The least of a few: what else the host does makes a pass slower, never faster.
+            # The least of a few: other work of the host makes a pass slower, never faster.
             prefill = [pass_seconds(model, 0, self._rows)]
             while sum(prefill) < REPEAT_SECONDS and len(prefill) < REPEATS:
                 prefill.append(pass_seconds(model, 0, self._rows))

@@ -19,7 +19,7 @@ from common.settings import ROOT, Precision
 
 logger = logging.getLogger(__name__)
 
-# What is kept was made by this version of the rebuilding: count up when it makes something else.
+# The version of the rebuilding. Count up when it makes another graph: kept ones are then made anew.
 VERSION = 1
 MODEL = "model.onnx"
 LEFT_ALONE = "left-alone.txt"

@@ -22,7 +22,7 @@ DATA_INPUT = {
 
 
 class NotRecognised(Exception):
-    """The graph is not what was looked for; says what that was."""
+    """The graph does not have the form that was looked for. The message says which."""
 
 
 class Walk:

@@ -81,7 +81,7 @@ class EncoderBlock:
         return self._residual(self._builder.gelu(x, layer.up), layer.down, x, layer.norm)
 
     def _attention(self, layer: Layer, x: str) -> str:
-        """What is where, what looks where, and where is looked at by what."""
+        """DeBERTa's three products: content with content, content with position, position with content."""
         add, shape = self._builder.add, self._builder.shape
         batch, length = self._builder.batch, self._builder.length
         hidden = layer.query.weight.shape[1]
