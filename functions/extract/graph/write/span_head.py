@@ -70,7 +70,10 @@ class SpanHeadBlock:
         self._label_count = add("Mul", builder.batch, self._labels)
 
     def _places(self, numbers: str, count: str) -> str:
-        """[batch, count]: the token of each text at which `numbers` is 1, 2, .. `count`; 0, where no text has any, if nowhere."""
+        """[batch, count]: the token of each text at which `numbers` is 1, 2, .. `count`.
+
+        0 if nowhere: a text's first token is neither a mark nor a word.
+        """
         builder, add, constant = self._builder, self._builder.add, self._builder.constant
         empty = builder.shape(builder.batch, add("Add", count, constant([1])))
         zeros = add("ConstantOfShape", empty, value=numpy_helper.from_array(np.array([0], np.int64)))
