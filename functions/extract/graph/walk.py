@@ -85,9 +85,6 @@ class Walk:
             name = origin
         return name
 
-    def behind(self, name: str) -> NodeProto:
-        return self.node(self.source(name))
-
     def step(self, name: str) -> str | None:
         """One operator back from `name`; None at a constant, an input, or an operator that makes new numbers."""
         node = self._producers.get(name)
