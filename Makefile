@@ -45,7 +45,7 @@ test: $(VENV)/dev.stamp
 # With the processes that tests start: the runner, Lambda's, and those that rebuild and measure.
 coverage: $(VENV)/dev.stamp
 	$(BIN)/python -m coverage erase
-	$(BIN)/python -m coverage run -m pytest -q || true
+	$(BIN)/python -m coverage run -m pytest -q -n $(TEST_PROCESSES) || true
 	$(BIN)/python -m coverage combine -q
 	$(BIN)/python -m coverage report
 
