@@ -1,0 +1,102 @@
+"""What one request to POST /extract may cost: over a bound it is refused, with the field or with what helps."""
+
+import asyncio
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import httpx
+import pytest
+
+from functions.extract import service
+from functions.extract.gliner import GlinerEngine
+from functions.extract.handler import app
+from functions.extract.reader import EncodedWindow
+from tests.conftest import SettingsEnv, problem
+
+NAMES = ("Tim Cook", "Angela Merkel", "Boris Wyman", "Ada Lovelace")
+SENTENCES = "Tim Cook of Apple met Angela Merkel in Berlin. "
+
+
+def post(prefer: str | None = None, **body: Any) -> httpx.Response:
+    async def request() -> httpx.Response:
+        headers = {"Prefer": prefer} if prefer else {}
+        async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://test") as client:
+            return await client.post("/extract", json=body, headers=headers, timeout=60)
+
+    return asyncio.run(request())
+
+
+def fields(response: httpx.Response) -> list[str]:
+    assert response.status_code == 422
+    return [error["field"] for error in problem(response)["errors"]]
+
+
+def test_texts_that_are_too_long_together_are_refused(settings_env: SettingsEnv) -> None:
+    settings_env(EXTRACT__MAX_CHARACTERS=200_000)
+    half = "word " * 21_000
+    assert fields(post(texts=[half, half])) == ["texts"]
+
+
+@pytest.mark.parametrize("label", ["a rather long description of a thing", "eine höchst ausführliche Beschreibung"])
+def test_labels_with_too_many_tokens_are_refused(settings_env: SettingsEnv, label: str) -> None:
+    settings_env(EXTRACT__MAX_LABEL_TOKENS=16)
+    assert post(text="Tim Cook.", labels=["Person"]).status_code == 200
+    assert fields(post(text="Tim Cook.", labels=[f"{label} {number}" for number in range(12)])) == ["labels"]
+
+
+def test_a_text_with_too_many_tokens_is_refused_before_the_model_runs(
+    settings_env: SettingsEnv, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings_env(EXTRACT__MAX_TOKENS=2000)
+    monkeypatch.setattr(service.batches, "spans", lambda *_: pytest.fail("the model was asked"))
+    assert fields(post(text=SENTENCES * 300)) == ["text"]
+
+
+def test_an_answer_with_too_many_entities_is_refused_with_what_helps(settings_env: SettingsEnv) -> None:
+    settings_env(EXTRACT__MAX_ENTITIES=2)
+    response = post(text="Tim Cook met Angela Merkel and Boris Wyman.", labels=["Person"])
+    assert response.status_code == 413
+    assert "more than 2 entities (a higher `threshold`" in problem(response)["detail"]
+
+
+def test_too_many_spans_over_the_threshold_are_refused_whatever_would_be_left_of_them(
+    settings_env: SettingsEnv,
+) -> None:
+    settings_env(EXTRACT__MAX_ENTITIES=1)
+    response = post(text=SENTENCES * 20, threshold=0.01)
+    assert response.status_code == 413
+    assert "more than 5 spans are over the threshold" in problem(response)["detail"]
+
+
+def test_an_answer_with_too_many_bytes_is_refused(settings_env: SettingsEnv) -> None:
+    settings_env(EXTRACT__MAX_ANSWER_BYTES=65_536)
+    text = " ".join(f"Then {NAMES[number % 4]} met someone." for number in range(900))
+    response = post(text=text, labels=["Person"])
+    assert response.status_code == 413
+    assert "more than 65536 bytes" in problem(response)["detail"]
+
+
+def test_a_long_text_that_would_take_longer_than_the_wait_is_refused_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    # As on a machine on which a token takes a second.
+    monkeypatch.setattr(service.batches, "_seconds_per_token", 1.0)
+    begun = time.monotonic()
+    response = post("wait=2", text=SENTENCES * 100)
+    assert time.monotonic() - begun < 2
+    assert response.status_code == 503
+    assert problem(response)["type"] == "urn:problem-type:factory:queue-full"
+    assert int(response.headers["retry-after"]) > 100
+
+
+def test_the_wait_ends_a_request_that_the_model_is_at(monkeypatch: pytest.MonkeyPatch) -> None:
+    real = GlinerEngine.spans
+
+    def slow(engine: GlinerEngine, windows: Sequence[EncodedWindow]) -> Any:
+        time.sleep(2.0)
+        return real(engine, windows)
+
+    assert post(text="The model is loaded.").status_code == 200
+    monkeypatch.setattr(GlinerEngine, "spans", slow)
+    response = post("wait=1", text="Tim Cook of Apple is slow today.")
+    assert response.status_code == 503
+    assert problem(response)["type"] == "urn:problem-type:factory:queue-full"
