@@ -37,8 +37,19 @@ class SignedAmount:
             )
         return f"{int(match[1]):+d}{self.unit}"
 
+    @property
+    def pattern(self) -> str:
+        """The same for openapi.json, with as few digits as are needed."""
+        return f"^(\\+({_up_to(self.most)})|-({_up_to(-self.least)})){self.unit}$"
+
     def number(self, value: str) -> int:
         return int(value.removesuffix(self.unit))
+
+
+def _up_to(most: int) -> str:
+    """A pattern of the whole numbers up to `most`, which is one digit and zeros: 300."""
+    digit, zeros = int(str(most)[0]), len(str(most)) - 1
+    return f"[0-{digit - 1}]?[0-9]{{1,{zeros}}}|{most}"
 
 
 RATE = SignedAmount("%", -90, 300)
@@ -69,9 +80,15 @@ class AudioRequest(BaseModel):
 
     text: SpokenText = Field(max_length=MAX_CHARACTERS, json_schema_extra={"minLength": 1}, examples=["Hello world"])
     voice: Annotated[str, AfterValidator(_listed)] = Field(DEFAULT_VOICE, description="one of GET /audio/voices")
-    rate: Annotated[str, AfterValidator(RATE)] = Field("+0%", description="speed, -90% to +300%")
-    volume: Annotated[str, AfterValidator(VOLUME)] = Field("+0%", description="-100% to +100%")
-    pitch: Annotated[str, AfterValidator(PITCH)] = Field("+0Hz", description="-100Hz to +100Hz")
+    rate: Annotated[str, AfterValidator(RATE)] = Field(
+        "+0%", description="speed, -90% to +300%", json_schema_extra={"pattern": RATE.pattern}
+    )
+    volume: Annotated[str, AfterValidator(VOLUME)] = Field(
+        "+0%", description="-100% to +100%", json_schema_extra={"pattern": VOLUME.pattern}
+    )
+    pitch: Annotated[str, AfterValidator(PITCH)] = Field(
+        "+0Hz", description="-100Hz to +100Hz", json_schema_extra={"pattern": PITCH.pattern}
+    )
     normalize: bool = Field(
         True, description="read Markdown, addresses and emoji as a person would; false: every character as it was sent"
     )
@@ -152,7 +169,7 @@ class SpeechRequest(BaseModel):
     voice: Annotated[str, AfterValidator(_openai_voice)] = Field(
         "alloy", description="a name of OpenAI's, or one of GET /audio/voices"
     )
-    speed: float = Field(1.0, ge=0.25, le=4.0, strict=False)
+    speed: float = Field(1.0, ge=0.25, le=4.0)
     response_format: Literal["mp3"] = Field("mp3", description="the speech cloud gives nothing else")
     stream_format: Literal["audio"] = Field("audio", description="the sound itself, as it is made")
 

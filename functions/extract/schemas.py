@@ -1,6 +1,6 @@
 """What POST /extract takes and answers."""
 
-from typing import Annotated
+from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
@@ -35,17 +35,26 @@ class Options(BaseModel):
     labels: Annotated[list[Label], Field(min_length=1, max_length=MAX_LABELS), AfterValidator(_distinct)] = Field(
         default_factory=lambda: ["Person", "Organization", "Location"],
         description="what to look for; letter case matters to the model",
+        json_schema_extra={"uniqueItems": True},
     )
     threshold: float = Field(0.5, ge=MIN_THRESHOLD, le=1, allow_inf_nan=False, description="least score of an entity")
     flat_ner: bool = Field(True, description="false: an entity may lie inside another")
     multi_label: bool = Field(False, description="true: one span may carry several labels")
 
 
+def _never_null(schema: dict[str, Any]) -> None:
+    """A null is taken as if the field were not there; openapi.json speaks of the field alone."""
+    schema |= schema.pop("anyOf")[0]
+    schema.pop("default")
+
+
 class ExtractRequest(Options):
-    text: Text | None = Field(None, description="either this or `texts`")
+    model_config = ConfigDict(json_schema_extra={"oneOf": [{"required": ["text"]}, {"required": ["texts"]}]})
+
+    text: Text | None = Field(None, description="either this or `texts`", json_schema_extra=_never_null)
     # Each is checked by itself: a bad one has its own error among the results of the others.
     texts: Annotated[list[str], Field(min_length=1, max_length=MAX_TEXTS)] | None = Field(
-        None, description="several texts at once, each as `text` would be"
+        None, description="several texts at once, each as `text` would be", json_schema_extra=_never_null
     )
 
 

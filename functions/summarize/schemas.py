@@ -4,6 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
+from common.numbers import AnyWholeNumber
 from common.text import not_blank, text_field, without_nul
 
 MAX_TEXT_CHARACTERS = 200_000
@@ -16,9 +17,13 @@ class SummarizeRequest(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True)
 
     text: Annotated[str, text_field(MAX_TEXT_CHARACTERS), AfterValidator(not_blank), AfterValidator(without_nul)]
-    max_tokens: int = Field(150, ge=1, le=MAX_NEW_TOKENS, description="most tokens the summary may have")
+    max_tokens: Annotated[int, Field(ge=1, le=MAX_NEW_TOKENS), AnyWholeNumber] = Field(
+        150, description="most tokens the summary may have"
+    )
     temperature: float = Field(0.7, ge=0, le=2, allow_inf_nan=False, description="0 always picks the likeliest token")
-    seed: int | None = Field(None, ge=0, le=MAX_SEED, description="the same seed gives the same summary")
+    seed: Annotated[int, Field(ge=0, le=MAX_SEED), AnyWholeNumber] | None = Field(
+        None, description="the same seed gives the same summary"
+    )
     stream: bool = Field(False, description="answer with Server-Sent Events, as `Accept: text/event-stream` does")
 
 

@@ -1,9 +1,11 @@
 """What POST /audio refuses, and that it says which field and why."""
 
+import re
+
 import httpx
 import pytest
 
-from functions.audio.schemas import AudioRequest
+from functions.audio.schemas import PITCH, RATE, VOLUME, AudioRequest, SignedAmount
 from tests.conftest import problem
 from tests.doubles.edge_server import SpeechCloud
 
@@ -111,3 +113,12 @@ def test_amounts_up_to_the_bounds_are_taken_and_spelled_one_way(given: str, norm
 
 def test_the_longest_text_is_taken() -> None:
     assert len(AudioRequest(text="é" * 20_000).text) == 20_000
+
+
+@pytest.mark.parametrize("amount", [RATE, VOLUME, PITCH], ids=["rate", "volume", "pitch"])
+def test_the_pattern_in_openapi_json_allows_what_is_taken_and_nothing_else(amount: SignedAmount) -> None:
+    for number in range(-1000, 1001):
+        spelled = f"{number:+d}{amount.unit}"
+        assert bool(re.search(amount.pattern, spelled)) == (amount.least <= number <= amount.most), spelled
+    for spelled in ("", "+", f"10{amount.unit}", "+10", f"+1.5{amount.unit}", f"+10{amount.unit}x", f"+{amount.unit}"):
+        assert not re.search(amount.pattern, spelled), spelled

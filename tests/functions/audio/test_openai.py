@@ -65,6 +65,8 @@ def test_a_voice_of_the_cloud_may_be_named(sdk: OpenAI, cloud: SpeechCloud) -> N
         ("voice", "alooy"),
         ("speed", 0.2),
         ("speed", 4.1),
+        ("speed", True),
+        ("speed", "1.5"),
         ("response_format", "opus"),
         ("response_format", "wav"),
         ("stream_format", "sse"),

@@ -60,6 +60,19 @@ def test_one_of_text_and_texts_is_taken(runner: Runner, fields: dict[str, Any], 
     assert name in [error["field"] for error in problem(response)["errors"]]
 
 
+def test_a_null_is_taken_as_if_the_field_were_not_there(runner: Runner) -> None:
+    assert post(runner, text=None, texts=[APPLE]).json()["results"][0]["words"] == 11
+    assert post(runner, text=APPLE, texts=None).json()["words"] == 11
+    assert post(runner, text=None, texts=None).status_code == 422
+
+
+def test_openapi_json_says_that_one_of_text_and_texts_is_needed(runner: Runner) -> None:
+    schemas = httpx.get(f"{runner.url}/openapi.json").json()["components"]["schemas"]
+    request = schemas["ExtractRequest"]
+    assert request["oneOf"] == [{"required": ["text"]}, {"required": ["texts"]}]
+    assert (request["properties"]["text"]["type"], request["properties"]["texts"]["type"]) == ("string", "array")
+
+
 def test_a_call_that_comes_again_is_answered_from_memory(runner: Runner) -> None:
     text = "Boris Wyman of Qantas landed in Perth."
     first, again = post(runner, text=text).json(), post(runner, text=text).json()

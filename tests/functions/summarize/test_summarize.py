@@ -164,3 +164,15 @@ def test_a_profile_without_its_model_says_which_file_is_missing(tmp_path: Path) 
         assert "Meta-Llama-3-8B-Instruct-Q4_K_M.gguf" in response.json()["detail"]
         assert httpx.get(f"{runner.url}/health").json()["models"]["llama"]["state"] == "failed"
         assert httpx.get(f"{runner.url}/health/ready").status_code == 503
+
+
+def test_a_whole_number_may_be_written_with_a_point(runner: Runner) -> None:
+    response = httpx.post(
+        f"{runner.url}/summarize",
+        content=json.dumps({"text": ARTICLE, "temperature": 0}).replace("}", ', "max_tokens": 5.0, "seed": 1e3}'),
+        headers={"Content-Type": "application/json"},
+        timeout=60,
+    )
+    assert response.status_code == 200
+    assert response.json()["usage"]["completion_tokens"] == 5
+    assert post(runner, text=ARTICLE, max_tokens=5.5).status_code == 422
