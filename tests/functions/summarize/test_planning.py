@@ -1,3 +1,4 @@
+import doctest
 from collections.abc import Sequence
 from dataclasses import replace
 from itertools import accumulate, pairwise
@@ -7,6 +8,7 @@ import pytest
 from hypothesis import given, reject
 from hypothesis import strategies as st
 
+from functions.summarize import planning
 from functions.summarize.planning import (
     LEAST_SHARE,
     MIN_ARTICLE_TOKENS,
@@ -275,3 +277,8 @@ def test_the_time_that_a_refusal_asks_for_is_enough_on_an_idle_engine() -> None:
     needed = refusal(Demand(900, 150, 30, 10.0)).needed_seconds
     assert isinstance(plan(Demand(900, 150, 30, needed + 0.01), [], LARGE, 4), Plan)
     assert isinstance(plan(Demand(900, 150, 30, needed - 0.01), [], LARGE, 4), Refusal)
+
+
+def test_the_worked_example_in_the_docstring_is_right() -> None:
+    ran = doctest.testmod(planning)
+    assert (ran.failed, ran.attempted) == (0, 3)
