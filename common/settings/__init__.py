@@ -7,7 +7,7 @@ is from.
 
 import os
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal
@@ -16,7 +16,7 @@ from pydantic import BaseModel, Field, ValidationError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from common import host
-from common.settings.profiles import PROFILE_NAMES, PROFILES, Profile, profile_defaults
+from common.settings.profiles import PROFILE_NAMES, PROFILES, Profile, flat, profile_defaults
 from common.settings.sections import (
     ROOT,
     AudioSettings,
@@ -170,6 +170,7 @@ def sources(settings: Settings) -> dict[tuple[str, ...], str]:
     """Where each setting's value comes from: `environment`, `.env`, `profile` or `default`."""
     environment = {name.upper() for name in os.environ}
     dotenv = {line.partition("=")[0].strip().upper() for line in _dotenv_lines()}
+    profile = flat(profile_defaults(settings.profile))
 
     def source(path: tuple[str, ...]) -> str:
         name = variable(path)
@@ -177,7 +178,7 @@ def sources(settings: Settings) -> dict[tuple[str, ...], str]:
             return "environment"
         if name in dotenv:
             return ".env"
-        return "profile" if _has(profile_defaults(settings.profile), path) else "default"
+        return "profile" if path in profile else "default"
 
     return {path: source(path) for path, _ in leaves(settings)}
 
@@ -200,11 +201,3 @@ def _unknown_line(name: str, known: set[str]) -> str:
 def _dotenv_lines() -> list[str]:
     path = Path(".env")
     return path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
-
-
-def _has(tree: Mapping[str, Any], path: tuple[str, ...]) -> bool:
-    for part in path:
-        if not isinstance(tree, Mapping) or part not in tree:
-            return False
-        tree = tree[part]
-    return True

@@ -4,13 +4,12 @@ With --markdown it prints docs/settings.md: every setting with its default, that
 """
 
 import argparse
-from typing import Any
 
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from common.settings import PROFILE_NAMES, Settings, get_settings, leaves, sources, variable
-from common.settings.profiles import PROFILES
+from common.settings import PROFILES, Settings, get_settings, leaves, sources, variable
+from common.settings.profiles import flat
 
 SettingPath = tuple[str, ...]
 
@@ -69,18 +68,8 @@ def _field(path: SettingPath) -> FieldInfo:
 def _default(path: SettingPath) -> str:
     """Of the settings themselves, and of each profile that has another."""
     value = _field(path).default
-    found = [_shown(value)]
-    for profile in PROFILE_NAMES:
-        node: Any = PROFILES[profile]  # type: ignore[index]
-        for name in path:
-            node = node.get(name, _Absent) if isinstance(node, dict) else _Absent
-        if node is not _Absent and node != value:
-            found.append(f"{profile}: {_shown(node)}")
-    return "; ".join(found)
-
-
-class _Absent:
-    pass
+    others = {profile: flat(defaults).get(path, value) for profile, defaults in PROFILES.items()}
+    return "; ".join([_shown(value), *(f"{name}: {_shown(other)}" for name, other in others.items() if other != value)])
 
 
 def _shown(value: object) -> str:

@@ -1,12 +1,13 @@
 """Profiles: for each place where the service runs, the defaults that fit there."""
 
 import os
+from collections.abc import Mapping
 from typing import Any, Literal, get_args
 
 Profile = Literal["embedded", "space", "lambda"]
 PROFILE_NAMES: tuple[str, ...] = get_args(Profile)
 
-PROFILES: dict[Profile, dict[str, Any]] = {
+PROFILES: dict[str, dict[str, Any]] = {
     "embedded": {
         "warm_up": True,
         "model_wait_seconds": 30.0,
@@ -46,7 +47,15 @@ SPACE_VARIABLE = "SPACE_ID"
 
 def profile_defaults(profile: str) -> dict[str, Any]:
     """The defaults of a profile on this machine."""
-    defaults = PROFILES.get(profile, {})  # type: ignore[call-overload]
+    defaults = PROFILES.get(profile, {})
     if profile == "space" and os.environ.get(SPACE_VARIABLE):
         return {**defaults, "trusted_proxies": SPACE_PROXIES}
     return dict(defaults)
+
+
+def flat(defaults: Mapping[str, Any], path: tuple[str, ...] = ()) -> dict[tuple[str, ...], Any]:
+    """Nested defaults by the path of each setting: {("summarize", "threads"): 1}."""
+    found: dict[tuple[str, ...], Any] = {}
+    for name, value in defaults.items():
+        found |= flat(value, (*path, name)) if isinstance(value, Mapping) else {(*path, name): value}
+    return found
