@@ -73,9 +73,7 @@ class LlamaEngine:
 
     def plan(self, demand: Demand, deadline: float | None, streams: bool) -> Plan | Refusal:
         """How much of `demand` can be done until `deadline` (as of `time.monotonic`) beside those who have a place."""
-        seconds = None if deadline is None else deadline - time.monotonic()
-        frame = max(0, demand.frame - self._scheduler.opening_tokens)
-        demand = replace(demand, frame=frame, deadline=seconds)
+        demand = self._from_now(demand, deadline)
         simulation = self._simulation(streams)
         place = self._place(demand, simulation)
         if place < len(simulation.jobs):
@@ -84,9 +82,7 @@ class LlamaEngine:
         if isinstance(outcome, Refusal) and outcome.retry_after_seconds is None:
             # At the recent pace there is never enough time. After a slow spell nothing would run, so nothing would be
             # measured again. So the best pace ever decides whether to try.
-            outcome = replace(simulation, costs=self._rates.best_costs(streams or self._scheduler.streams())).plan(
-                demand
-            )
+            outcome = self._simulation(streams, best=True).plan(demand)
         return replace(outcome, place=place) if isinstance(outcome, Plan) else outcome
 
     def retry_after(self) -> float:
@@ -102,16 +98,20 @@ class LlamaEngine:
         ticket = Ticket(frame_tokens + plan.article, plan.output, deadline, streams)
         place = plan.place
         if place is None:
-            frame = max(0, ticket.prompt_tokens - self._scheduler.opening_tokens)
-            seconds = None if deadline is None else deadline - time.monotonic()
-            place = self._place(Demand(0, plan.output, frame, seconds), self._simulation(streams))
+            demand = self._from_now(Demand(0, plan.output, ticket.prompt_tokens), deadline)
+            place = self._place(demand, self._simulation(streams))
         self._scheduler.reserve(ticket, place)
         return ticket
 
-    def _simulation(self, streams: bool = False) -> Simulation:
-        """Of all requests with a place, at the recent pace. `streams`: one more client reads along."""
-        costs = self._rates.costs(streams or self._scheduler.streams())
-        return Simulation(self._scheduler.jobs(), costs, self.parallel)
+    def _from_now(self, demand: Demand, deadline: float | None) -> Demand:
+        """`demand` without the opening, which is read already, and with its deadline in seconds from now."""
+        frame = max(0, demand.frame - self._scheduler.opening_tokens)
+        return replace(demand, frame=frame, deadline=None if deadline is None else deadline - time.monotonic())
+
+    def _simulation(self, streams: bool = False, *, best: bool = False) -> Simulation:
+        """Of all requests with a place, at the recent or the best pace. `streams`: one more client reads along."""
+        costs = self._rates.best_costs if best else self._rates.costs
+        return Simulation(self._scheduler.jobs(), costs(streams or self._scheduler.streams()), self.parallel)
 
     def _place(self, demand: Demand, simulation: Simulation) -> int:
         """The fair place of all of `demand` among the jobs; the last where that is too late or makes somebody late."""

@@ -274,7 +274,7 @@ class _Work:
         """Map-reduce: the summaries of the article's parts, made side by side, in its place."""
         output = max(1, int(article.room * PART_SHARE))
         room = min(article.room, self.engine.context_tokens - prompt.frame_length(self.engine.tokenize) - output)
-        text, tokens = article.text, len(article.tokens)
+        text, tokens = article.text, article.tokens
         phases = dict[str, float]()
         turns = asyncio.Semaphore(self.settings.parallel)
 
@@ -284,19 +284,19 @@ class _Work:
             phases.update(_added(phases, completion))
             return written
 
-        while tokens > article.room:
+        while len(tokens) > article.room:
             parts = await self.engine.run(partial(condense.windows, text, room, self._count), len(text))
             try:
                 async with asyncio.TaskGroup() as group:
                     tasks = [group.create_task(summary(part)) for part in parts]
             except ExceptionGroup as failures:
                 raise failures.exceptions[0] from None
-            text, before = "\n\n".join(task.result() for task in tasks), tokens
-            tokens = len(await self.engine.tokens_of(text))
-            if tokens >= before:
+            text, before = "\n\n".join(task.result() for task in tasks), len(tokens)
+            tokens = await self.engine.tokens_of(text)
+            if len(tokens) >= before:
                 # The model writes more than it reads. The rest is left to condensing.
                 break
-        return replace(article, text=text, tokens=await self.engine.tokens_of(text), phases=phases)
+        return replace(article, text=text, tokens=tokens, phases=phases)
 
     async def _summary_of(self, part: str, output_tokens: int) -> tuple[str, Completion]:
         tokens = prompt.build(await self.engine.tokens_of(part), self.engine.tokenize)

@@ -107,10 +107,18 @@ def measure(path: Path, seconds: float, overrides: Mapping[str, Any]) -> list[Me
     table: list[Measurement] = []
     said = "no reason given"
     begun = time.monotonic()
-    streams: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
     with (
         waiting_for_child() as stdin,
-        subprocess.Popen(command, cwd=ROOT, env=environment, stdin=stdin, errors="replace", **streams) as child,
+        subprocess.Popen(
+            command,
+            cwd=ROOT,
+            env=environment,
+            stdin=stdin,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            errors="replace",
+        ) as child,
     ):
         limit = threading.Timer(seconds + GRACE_SECONDS, child.kill)
         limit.daemon = True
