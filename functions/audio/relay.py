@@ -71,7 +71,6 @@ class CloudSpeech:
         texts = iter(await request.parts(max(LEAST_PART_BYTES, part_bytes), MAX_BYTES))
         # The first part needs no run of its own: who iterates this takes what comes at once.
         current = self._part(request, next(texts), first_by)
-        run: SharedRun[Piece] | None = None
         following: SharedRun[Piece] | None = None
         sound_bytes = 0
         try:
@@ -95,9 +94,9 @@ class CloudSpeech:
                     break
                 current, following = run.listen(), None
         finally:
-            for unfinished in (run, following):
-                if unfinished is not None:
-                    await unfinished.end()
+            # The run that is listened to ends with its listener.
+            if following is not None:
+                await following.end()
         if not sound_bytes:
             raise UpstreamSilent("the speech cloud sent no sound; the text may hold nothing that can be spoken")
 
