@@ -50,7 +50,7 @@ def _session(path: Path, settings: ExtractSettings, report: Report) -> Any:
 
     report(ModelStatus("loading", None, "the graph is rebuilt when it is loaded for the first time"))
     with _readable(path):
-        graph = prepared(path, settings.precision, settings.cache_folder, make=settings.rebuild)
+        graph = prepared(path, settings.precision, settings.cache_folder, make=settings.rebuild).path
     report(ModelStatus("loading"))
     options = onnxruntime().SessionOptions()
     options.intra_op_num_threads = cpu_threads(settings.threads)

@@ -43,7 +43,7 @@ def main() -> None:
     except ImportError:
         sys.exit("the package gliner is needed: pip install --require-hashes -r requirements/reference.txt")
     export(GLiNER.from_pretrained(options.checkpoint), options.output)
-    print(prepared(options.output / FILES[0], options.precision, options.output, make=True))
+    print(prepared(options.output / FILES[0], options.precision, options.output, make=True).path)
 
 
 if __name__ == "__main__":

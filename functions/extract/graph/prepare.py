@@ -12,6 +12,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from dataclasses import dataclass
 from pathlib import Path
 
 from common.child import waiting_for_child
@@ -20,7 +21,7 @@ from common.settings import ROOT, Precision
 logger = logging.getLogger(__name__)
 
 # The version of the rebuilding. Count up when it makes another graph: kept ones are then made anew.
-VERSION = 1
+VERSION = 2
 MODEL = "model.onnx"
 LEFT_ALONE = "left-alone.txt"
 MAKING = ".making-"
@@ -30,8 +31,16 @@ NOT_REBUILT = 3
 TIME_LIMIT_SECONDS = 900
 
 
-def prepared(source: Path, precision: Precision, cache_folder: Path, *, make: bool) -> Path:
-    """The file to load for `source`: its rebuilt graph, or itself where it cannot be rebuilt.
+@dataclass(frozen=True)
+class Prepared:
+    """`path` is the file to load; `state` is "rebuilt", or "as exported: " and the reason."""
+
+    path: Path
+    state: str = "rebuilt"
+
+
+def prepared(source: Path, precision: Precision, cache_folder: Path, *, make: bool) -> Prepared:
+    """What to load for `source`: its rebuilt graph, or itself where it cannot be rebuilt.
 
     What was made before is found by the content of `source`, in `prepared/` beside it or in `cache_folder`; else, when
     `make` is true, it is made by another process, whose memory is gone with it.
@@ -43,25 +52,27 @@ def prepared(source: Path, precision: Precision, cache_folder: Path, *, make: bo
         if (found := _kept(source, place / name)) is not None:
             return found
     if not make:
-        logger.warning("%s has not been prepared and is used as it is", source)
-        return source
+        return _as_exported(source, "it has not been rebuilt, and is not to be here")
     for place in places:
         if (found := _make(source, place / name, precision)) is not None:
             return found
-    logger.warning("%s could not be prepared and is used as it is", source)
-    return source
+    return _as_exported(source, "no folder for the rebuilt graph can be written")
 
 
-def _kept(source: Path, folder: Path) -> Path | None:
+def _as_exported(source: Path, reason: str) -> Prepared:
+    logger.warning("%s is used as it is: %s", source, reason)
+    return Prepared(source, f"as exported: {reason}")
+
+
+def _kept(source: Path, folder: Path) -> Prepared | None:
     if (folder / MODEL).is_file():
-        return folder / MODEL
+        return Prepared(folder / MODEL)
     if (folder / LEFT_ALONE).is_file():
-        logger.info("%s is used as it is: %s", source, (folder / LEFT_ALONE).read_text(encoding="utf-8").strip())
-        return source
+        return _as_exported(source, (folder / LEFT_ALONE).read_text(encoding="utf-8").strip())
     return None
 
 
-def _make(source: Path, folder: Path, precision: Precision) -> Path | None:
+def _make(source: Path, folder: Path, precision: Precision) -> Prepared | None:
     """None where `folder` cannot be written: elsewhere it may be. `source` itself where the other process failed."""
     from filelock import FileLock
 
@@ -81,12 +92,10 @@ def _make(source: Path, folder: Path, precision: Precision) -> Path | None:
                     (made / LEFT_ALONE).write_text(done.stdout, encoding="utf-8")
                 elif done.returncode != 0:
                     reason = (done.stderr.strip() or f"exit code {done.returncode}").rpartition("\n")[2]
-                    logger.warning("%s could not be prepared and is used as it is: %s", source, reason)
-                    return source
+                    return _as_exported(source, f"rebuilding failed: {reason}")
                 made.rename(folder)
     except subprocess.TimeoutExpired as error:
-        logger.warning("%s could not be prepared and is used as it is: %s", source, error)
-        return source
+        return _as_exported(source, f"rebuilding failed: {error}")
     except OSError as error:
         logger.info("%s cannot be prepared in %s: %s", source, folder.parent, error)
         return None

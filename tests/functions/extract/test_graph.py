@@ -1,6 +1,5 @@
 """The rebuilt graph: found by structure, equal to the export, kept beside it, and never used unproved."""
 
-import logging
 import shutil
 import subprocess
 import sys
@@ -19,7 +18,7 @@ from functions.extract import engine
 from functions.extract.feeds import Text, feeds
 from functions.extract.graph import prepare
 from functions.extract.graph.convert import NotEqual, convert
-from functions.extract.graph.prepare import prepared
+from functions.extract.graph.prepare import Prepared, prepared
 from functions.extract.graph.walk import NotRecognised
 from functions.extract.graph.write.attention import buckets
 from tests.conftest import SettingsEnv
@@ -191,7 +190,8 @@ def test_less_precise_forms_are_smaller_and_near(tmp_path: Path) -> None:
 def test_what_was_made_is_found_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     source = Path(shutil.copy(SMALL, tmp_path / "model.onnx"))
     made = prepared(source, "fp32", tmp_path / "cache", make=True)
-    assert made.is_relative_to(tmp_path / "prepared")
+    assert made.state == "rebuilt"
+    assert made.path.is_relative_to(tmp_path / "prepared")
 
     def fail(*_: object, **__: object) -> None:
         raise AssertionError("made again")
@@ -202,7 +202,8 @@ def test_what_was_made_is_found_again(tmp_path: Path, monkeypatch: pytest.Monkey
     source.write_bytes(SHAPES[1].read_bytes())
     with pytest.raises(AssertionError, match="made again"):
         prepared(source, "fp32", tmp_path / "cache", make=True)
-    assert prepared(source, "fp32", tmp_path / "cache", make=False) == source
+    left = prepared(source, "fp32", tmp_path / "cache", make=False)
+    assert left == Prepared(source, "as exported: it has not been rebuilt, and is not to be here")
 
 
 def test_services_that_start_together_make_it_once(tmp_path: Path) -> None:
@@ -213,13 +214,13 @@ from pathlib import Path
 from functions.extract.graph import prepare
 run, source = prepare._run, Path(sys.argv[1])
 prepare._run = lambda *arguments: print("made") or run(*arguments)
-print(prepare.prepared(source, "fp32", source.parent, make=True))
+print(prepare.prepared(source, "fp32", source.parent, make=True).path)
 """
     command = [sys.executable, "-c", program, str(source)]
     together = [subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) for _ in range(4)]
     said = [process.communicate(timeout=60)[0].splitlines() for process in together]
     assert sum(lines.count("made") for lines in said) == 1
-    assert {lines[-1] for lines in said} == {str(prepared(source, "fp32", tmp_path, make=False))}
+    assert {lines[-1] for lines in said} == {str(prepared(source, "fp32", tmp_path, make=False).path)}
     assert Path(said[0][-1]).parent.parent == tmp_path / "prepared"
 
 
@@ -239,9 +240,11 @@ def test_a_folder_that_cannot_be_written_is_no_hindrance(tmp_path: Path) -> None
     # Root may write anywhere, so a file stands in the folder's place.
     (folder / "prepared").write_text("in the way")
     made = prepared(source, "fp32", tmp_path / "cache", make=True)
-    assert made.is_relative_to(tmp_path / "cache")
+    assert made.state == "rebuilt"
+    assert made.path.is_relative_to(tmp_path / "cache")
     (tmp_path / "nothing").write_text("in the way")
-    assert prepared(source, "int8", tmp_path / "nothing", make=True) == source
+    left = prepared(source, "int8", tmp_path / "nothing", make=True)
+    assert left == Prepared(source, "as exported: no folder for the rebuilt graph can be written")
 
 
 def test_an_export_that_is_left_alone_is_asked_once_and_serves(
@@ -253,7 +256,6 @@ def test_an_export_that_is_left_alone_is_asked_once_and_serves(
     add_a_step(model.graph)
     onnx.save(model, str(folder / "model.onnx"))
     settings_env(EXTRACT__MODEL=folder)
-    caplog.set_level(logging.INFO)
     first = engine.load(lambda _: None)
     assert "used as it is: not equal after rebuilding: logits that differ by" in caplog.text
     monkeypatch.setattr(subprocess, "run", lambda *_, **__: pytest.fail("asked again"))
@@ -266,8 +268,10 @@ def test_a_failing_converter_leaves_the_export_in_use(
 ) -> None:
     source = Path(shutil.copy(SMALL, tmp_path / "model.onnx"))
     monkeypatch.setattr(prepare, "TIME_LIMIT_SECONDS", 0.01)
-    assert prepared(source, "fp32", tmp_path / "cache", make=True) == source
-    assert "could not be prepared and is used as it is" in caplog.text
+    left = prepared(source, "fp32", tmp_path / "cache", make=True)
+    assert left.path == source
+    assert "timed out" in left.state
+    assert "is used as it is: rebuilding failed: Command" in caplog.text
     assert not [path for path in (tmp_path / "prepared").iterdir() if path.is_dir()]
 
 

@@ -1,7 +1,6 @@
 """Exports that are broken in many ways: never an unexpected exception, served as they are, and asked only once."""
 
 import contextlib
-import logging
 import subprocess
 import tempfile
 from collections.abc import Callable
@@ -15,7 +14,7 @@ from hypothesis import strategies as st
 
 from functions.extract.graph import convert, prepare
 from functions.extract.graph.convert import NotEqual
-from functions.extract.graph.prepare import LEFT_ALONE, prepared
+from functions.extract.graph.prepare import LEFT_ALONE, Prepared, prepared
 from functions.extract.graph.read import read
 from functions.extract.graph.walk import NotRecognised
 from tests.functions.extract.test_graph import SHAPES, SMALL
@@ -136,15 +135,16 @@ def test_a_broken_export_is_served_as_it_is_and_asked_once(
     operators = [node.op_type for node in MODELS[0].graph.node]
     source = tmp_path / "model.onnx"
     onnx.save(changed(MODELS[0], [(change, operators.index(operator), 0)]), str(source))
-    caplog.set_level(logging.INFO)
-    assert prepared(source, "fp32", tmp_path / "cache", make=True) == source
+    left = prepared(source, "fp32", tmp_path / "cache", make=True)
+    assert left.path == source
     assert [path.name for path in (tmp_path / "prepared").glob("*/*")] == [LEFT_ALONE]
     (line,) = caplog.messages
     assert line.startswith(f"{source} is used as it is: not recognised: ")
     assert says in line
     assert "\n" not in line
+    assert left.state == f"as exported: {line.removeprefix(f'{source} is used as it is: ')}"
     monkeypatch.setattr(subprocess, "run", lambda *_, **__: pytest.fail("asked again"))
-    assert prepared(source, "fp32", tmp_path / "cache", make=True) == source
+    assert prepared(source, "fp32", tmp_path / "cache", make=True) == left
 
 
 @pytest.mark.parametrize("code", [1, -9, 134])
@@ -156,9 +156,10 @@ def test_a_process_that_gives_no_answer_is_started_again(
     ended = subprocess.CompletedProcess[str]([], code, "", "a traceback\nMemoryError")
     with monkeypatch.context() as patch:
         patch.setattr(prepare, "_run", lambda *_: ended)
-        assert prepared(source, "fp32", tmp_path / "cache", make=True) == source
-    assert caplog.messages == [f"{source} could not be prepared and is used as it is: MemoryError"]
-    assert prepared(source, "fp32", tmp_path / "cache", make=True) != source
+        left = prepared(source, "fp32", tmp_path / "cache", make=True)
+    assert left == Prepared(source, "as exported: rebuilding failed: MemoryError")
+    assert caplog.messages == [f"{source} is used as it is: rebuilding failed: MemoryError"]
+    assert prepared(source, "fp32", tmp_path / "cache", make=True).state == "rebuilt"
 
 
 @pytest.mark.parametrize(
