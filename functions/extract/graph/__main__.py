@@ -27,14 +27,14 @@ def main() -> None:
     if options.child:
         end_with_parent()
     try:
-        convert(options.source, options.target, options.precision)
+        precision = convert(options.source, options.target, options.precision)
     except (NotRecognised, NotEqual) as error:
         kind = "not recognised" if isinstance(error, NotRecognised) else "not equal after rebuilding"
         # One line, also of a library's longer message.
         print(textwrap.shorten(f"{kind}: {error}", 500, placeholder=" .."))
         sys.exit(NOT_REBUILT)
     size = sum(os.path.getsize(f"{options.target}{suffix}") for suffix in SUFFIXES)
-    print(f"{options.target}: {size / 1e6:.0f} MB, {options.precision}; its exact form gives the same logits")
+    print(f"{options.target}: {size / 1e6:.0f} MB, {precision}; its exact form gives the same logits")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Reads the parts of a GLiNER out of a graph that someone exported: one method a block, from the output to the input.
+"""Reads the parts of a GLiNER out of an export's normal form: one method a block, from the output to the input.
 
 Each weight is known by what stands before and behind it. Nothing that is found here is trusted: `convert.py` compares
 what is built from these parts with the original.
@@ -9,8 +9,8 @@ In the drawings the data comes from the right. What only moves, scales or masks 
 import traceback
 
 import numpy as np
-from onnx import GraphProto
 
+from functions.extract.graph.normal.flat import Flat
 from functions.extract.graph.parts import Array, Encoder, Gliner, Layer, Linear, Lstm, Norm, SpanHead
 from functions.extract.graph.walk import NotRecognised, Walk
 
@@ -19,7 +19,7 @@ GELU = {"Mul", "Div", "Add", "Erf", "Gelu"}
 WIDEST_SPAN, FARTHEST_POSITION = 1000, 1_000_000
 
 
-def read(graph: GraphProto) -> Gliner:
+def read(graph: Flat) -> Gliner:
     """Raises NotRecognised, whatever is odd about the graph; MemoryError and OSError say nothing about it."""
     try:
         return _Reader(Walk(graph)).gliner()
@@ -43,7 +43,7 @@ class _Reader:
         head, vectors = self._span_head(self._walk.outputs[0])
         encoder, embedded = self._encoder(vectors)
         table, norm = self._embeddings(embedded)
-        return Gliner(self._class_token(), table, norm, encoder, head)
+        return Gliner(self._class_token(self._walk.outputs[0], vectors), table, norm, encoder, head)
 
     def _span_head(self, logits: str) -> tuple[SpanHead, str]:
         """The projection is there where the encoder is not as wide as the head.
@@ -115,8 +115,8 @@ class _Reader:
         """Query, key, value, the projected tables of positions for query and for key; and the number of heads.
 
         context <- MatMul <-+- Softmax <- Add <-+- MatMul <- query (below), key (below)
-                            |                   +- MatMul <- query (below), key (positions)
-                            |                   +- MatMul <- key (below), query (positions)
+                            |                   +- MatMul <- query (below), constant: key (positions)
+                            |                   +- MatMul <- key (below), constant: query (positions)
                             +- value (below)
         """
         probabilities, values = self._walk.inputs_of(context, "MatMul", 2)
@@ -124,12 +124,14 @@ class _Reader:
         contents: list[tuple[Linear, Linear, int]] = []
         tables: dict[int, Array] = {}
         for left, right in self._products(*self._walk.inputs_of(probabilities, "Softmax", 1)):
-            (one, _), (other, origin) = self._walk.need_linear(left), self._walk.need_linear(right)
-            if self._walk.source(origin) == below:
-                contents.append((one, other, self._heads(left)))
-            else:
+            one, origin = self._walk.need_linear(left)
+            if self._walk.constant(self._walk.source(right)) is not None:
                 # The walk gives out one array for one constant.
-                tables[id(one.weight)] = other(self._position_table(origin))
+                tables[id(one.weight)] = self._position_table(right)
+                continue
+            other, other_origin = self._walk.need_linear(right)
+            if {self._walk.source(origin), self._walk.source(other_origin)} == {below}:
+                contents.append((one, other, self._heads(left)))
         if len(contents) != 1 or self._walk.source(value_input) != below:
             raise NotRecognised("attention without a product of queries and keys, or with values from elsewhere")
         query, key, heads = contents[0]
@@ -158,12 +160,18 @@ class _Reader:
         return heads
 
     def _position_table(self, name: str) -> Array:
-        """name <- (LayerNormalization) <- constant; [2 x span, hidden]"""
-        source = self._walk.source(name)
-        if (value := self._walk.constant(source)) is None:
-            norm, inner = self._walk.norm(source)
-            value = norm(*self._walk.weights(self._walk.source(inner)))
-        return value.reshape(-1, value.shape[-1])
+        """name <- Transpose <- constant [heads, 2 x span, head size]; [2 x span, hidden]
+
+        What multiplies has its rows where the other has its columns.
+        """
+        rows = -1
+        while (value := self._walk.constant(name)) is None:
+            if (node := self._walk.node(name)).op_type == "Transpose":
+                order = list(self._walk.attribute(node, "perm", []))
+                rows = order[rows] - len(order)
+            name = self._walk.step(name) or ""
+        by_head = np.moveaxis(value, rows, 0)
+        return by_head.reshape(len(by_head), -1)
 
     def _max_position(self, position_span: int) -> int:
         """.. <- Div <- Log, constant log((max position - 1) / middle); middle is half of the span"""
@@ -188,9 +196,13 @@ class _Reader:
         _, rows = self._walk.norm(name)
         return self._walk.node(rows).op_type == "Gather"
 
-    def _class_token(self) -> int:
-        """.. <- Equal <- input_ids, constant"""
-        for node in self._walk.nodes("Equal"):
+    def _class_token(self, logits: str, vectors: str) -> int:
+        """logits <- Einsum <- Mlp label <- vectors, picked at: .. <- Equal <- input_ids, constant"""
+        _, labels = self._walk.inputs_of(logits, "Einsum", 2)
+        _, marks = self._walk.mlp(labels)
+        for node in self._walk.behind(marks, vectors):
+            if node.op_type != "Equal":
+                continue
             for side, other in self._walk.either_side(node.output[0], "Equal"):
                 token = self._walk.number(other)
                 if side == self._walk.inputs[0] and token is not None:

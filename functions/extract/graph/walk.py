@@ -4,13 +4,14 @@ Exporters name nodes as they like, and each version of torch writes other operat
 nothing is found by its name, and whatever only moves, scales or masks numbers can be passed over.
 """
 
+from collections import deque
 from collections.abc import Iterator
-from graphlib import TopologicalSorter
 from typing import Any
 
 import numpy as np
-from onnx import GraphProto, NodeProto, helper, numpy_helper
+from onnx import NodeProto
 
+from functions.extract.graph.normal.flat import Flat, attribute, reads
 from functions.extract.graph.parts import Array, Linear, Mlp, Norm
 
 # Where the data comes in, of operators that leave the numbers as they are (or scale or mask them).
@@ -31,15 +32,12 @@ class Walk:
     Raises NotRecognised where something else was looked for, ValueError and IndexError where an operator is malformed.
     """
 
-    def __init__(self, graph: GraphProto) -> None:
-        self.inputs = [value.name for value in graph.input]
-        self.outputs = [value.name for value in graph.output]
-        self._nodes = graph.node
-        self._producers: dict[str, NodeProto] = {name: node for node in graph.node for name in node.output if name}
-        self._initializers = {tensor.name: tensor for tensor in graph.initializer}
-        self._constants: dict[str, Array | None] = {}
-        # No walk around a cycle would end. Raises CycleError, a ValueError.
-        TopologicalSorter({name: node.input for name, node in self._producers.items()}).prepare()
+    def __init__(self, graph: Flat) -> None:
+        self.inputs = [value.name for value in graph.inputs]
+        self.outputs = [value.name for value in graph.outputs]
+        self._nodes = graph.nodes
+        self._producers: dict[str, NodeProto] = {name: node for node in graph.nodes for name in node.output if name}
+        self._graph = graph
 
     def nodes(self, operator: str) -> Iterator[NodeProto]:
         return (node for node in self._nodes if node.op_type == operator)
@@ -55,6 +53,8 @@ class Walk:
     def find(self, name: str, operator: str) -> NodeProto:
         """The first such operator behind `name`, past everything that only moves, scales or masks numbers."""
         while (node := self.node(name)).op_type != operator:
+            if node.op_type == f"Fused{operator}":
+                break
             if (origin := self.step(name)) is None:
                 raise NotRecognised(f"the operator {node.op_type} where {operator} belongs")
             name = origin
@@ -68,8 +68,19 @@ class Walk:
         return inputs
 
     def attribute(self, node: NodeProto, name: str, default: Any) -> Any:
-        found = (helper.get_attribute_value(attribute) for attribute in node.attribute if attribute.name == name)
-        return next(found, default)
+        return attribute(node, name, default)
+
+    def behind(self, name: str, *ends: str) -> Iterator[NodeProto]:
+        """Every node that `name` depends on, but not through one of `ends`; the nearest come first."""
+        seen, names = set(ends), deque([name])
+        while names:
+            name = names.popleft()
+            node = self._producers.get(name)
+            if node is None or name in seen:
+                continue
+            seen.update(node.output)
+            yield node
+            names.extend(reads(node))
 
     def either_side(self, name: str, operator: str) -> list[tuple[str, str]]:
         """The two inputs of a commutative operator in both orders; nothing if `name` is from another one."""
@@ -96,18 +107,7 @@ class Walk:
         return node.input[DATA_INPUT[node.op_type]] if node.op_type in DATA_INPUT else None
 
     def constant(self, name: str) -> Array | None:
-        """The value of an initializer or of a constant, also behind Identity."""
-        while (node := self._producers.get(name)) is not None and node.op_type == "Identity":
-            name = node.input[0]
-        if name not in self._constants:
-            tensor = self._initializers.get(name)
-            if tensor is None and node is not None and node.op_type == "Constant":
-                tensor = self.attribute(node, "value", None)
-            value = None if tensor is None else numpy_helper.to_array(tensor)
-            if value is not None and value.dtype == np.float64:
-                value = value.astype(np.float32)
-            self._constants[name] = value
-        return self._constants[name]
+        return self._graph.array(name)
 
     def weights(self, *names: str) -> list[Array]:
         """The constants of these names."""
@@ -154,8 +154,8 @@ class Walk:
         bias: Array | None = None
         for side, other in self.either_side(name, "Add"):
             bias = self.constant(side)
-            if bias is not None and bias.ndim == 1:
-                name = other
+            if bias is not None and bias.shape[-1:] == (bias.size,):
+                bias, name = bias.reshape(-1), other
                 break
         node = self._producers.get(name)
         if node is None or node.op_type != "MatMul":

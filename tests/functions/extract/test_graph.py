@@ -149,9 +149,21 @@ def add_a_step(graph: onnx.GraphProto) -> None:
 
 
 def mislead_about_labels(graph: onnx.GraphProto) -> None:
-    """A comparison with another token, that nobody reads, stands before the one that marks the labels."""
-    graph.initializer.append(numpy_helper.from_array(np.array(7), "other"))
-    graph.node.insert(0, helper.make_node("Equal", ["input_ids", "other"], ["unused"]))
+    """A comparison with another token, which changes no number, stands before the one that marks the labels."""
+    numbers = {"other": np.array(7), "zero": np.array(0, np.float32), "one": np.array(1, np.float32)}
+    graph.initializer.extend(numpy_helper.from_array(value, name) for name, value in numbers.items())
+    softmax = next(node for node in graph.node if node.op_type == "Softmax")
+    steps = [
+        helper.make_node("Equal", ["input_ids", "other"], ["is_other"]),
+        helper.make_node("Cast", ["is_other"], ["as_number"], to=onnx.TensorProto.FLOAT),
+        helper.make_node("ReduceMax", ["as_number"], ["any"], keepdims=0),
+        helper.make_node("Mul", ["any", "zero"], ["nothing"]),
+        helper.make_node("Add", ["nothing", "one"], ["ones"]),
+    ]
+    for index, step in enumerate(steps):
+        graph.node.insert(index, step)
+    graph.node.insert(list(graph.node).index(softmax), helper.make_node("Mul", [softmax.input[0], "ones"], ["same"]))
+    softmax.input[0] = "same"
 
 
 @pytest.mark.parametrize("mutate", [remove_scores, replace_softmax, replace_gelu])
@@ -163,7 +175,20 @@ def test_a_graph_of_another_kind_is_not_recognised(
     assert not list(tmp_path.glob("out*"))
 
 
-@pytest.mark.parametrize("mutate", [add_a_step, mislead_about_labels])
+def pass_negative_numbers(graph: onnx.GraphProto) -> None:
+    """The recognition looks past a ReLU, and past what stands in its place."""
+    node = next(node for node in graph.node if node.op_type == "Relu")
+    node.op_type = "Identity"
+
+
+def test_a_token_that_marks_no_label_does_not_mislead(
+    changed: Callable[[Callable[[onnx.GraphProto], None]], Path], tmp_path: Path
+) -> None:
+    convert(changed(mislead_about_labels), tmp_path / "out.onnx", "fp32")
+    assert_equal(tmp_path / "out.onnx", SMALL, texts(30))
+
+
+@pytest.mark.parametrize("mutate", [add_a_step, pass_negative_numbers])
 def test_a_graph_that_computes_something_else_is_not_used(
     changed: Callable[[Callable[[onnx.GraphProto], None]], Path], mutate: Any, tmp_path: Path
 ) -> None:

@@ -14,12 +14,24 @@ from hypothesis import strategies as st
 
 from functions.extract.graph import convert, prepare
 from functions.extract.graph.convert import NotEqual
+from functions.extract.graph.normal.flat import as_model, flat
+from functions.extract.graph.normal.form import normal
 from functions.extract.graph.prepare import LEFT_ALONE, Prepared, prepared
 from functions.extract.graph.read import read
 from functions.extract.graph.walk import NotRecognised
 from tests.functions.extract.test_graph import SHAPES, SMALL
 
 MODELS = [onnx.load(str(path)) for path in SHAPES]
+
+
+def normal_form(model: onnx.ModelProto) -> onnx.ModelProto:
+    graph = normal(model).graph
+    made, large = as_model(graph, graph.nodes, graph.inputs, graph.outputs)
+    made.graph.initializer.extend(onnx.numpy_helper.from_array(value, name) for name, value in large.items())
+    return made
+
+
+NORMAL = [normal_form(model) for model in MODELS]
 
 
 def drop_node(graph: onnx.GraphProto, node: onnx.NodeProto, _: int) -> None:
@@ -29,6 +41,13 @@ def drop_node(graph: onnx.GraphProto, node: onnx.NodeProto, _: int) -> None:
 def rename_operator(graph: onnx.GraphProto, node: onnx.NodeProto, number: int) -> None:
     others = sorted({other.op_type for other in graph.node} | {"Nonsense"})
     node.op_type = others[number % len(others)]
+
+
+def replace_operator(_: onnx.GraphProto, node: onnx.NodeProto, __: int) -> None:
+    """By another one that the graph may have there."""
+    node.op_type = {"Softmax": "LogSoftmax", "Einsum": "Sub"}.get(node.op_type, "Identity")
+    if node.op_type == "Sub":
+        del node.attribute[:]
 
 
 def remove_input(_: onnx.GraphProto, node: onnx.NodeProto, number: int) -> None:
@@ -93,10 +112,14 @@ def changed(model: onnx.ModelProto, steps: list[tuple[Any, int, int]]) -> onnx.M
 
 
 @settings(max_examples=300, deadline=None, derandomize=True)
-@given(st.sampled_from(MODELS), STEPS)
+@given(st.sampled_from(NORMAL), STEPS)
 def test_reading_fails_in_one_way_only(model: onnx.ModelProto, steps: list[tuple[Any, int, int]]) -> None:
+    try:
+        graph = flat(changed(model, steps))
+    except ValueError:  # A cycle, or a tensor of another size than it says.
+        return
     with contextlib.suppress(NotRecognised):
-        read(changed(model, steps).graph)
+        read(graph)
 
 
 @settings(max_examples=60, deadline=None, derandomize=True)
@@ -113,13 +136,14 @@ def test_so_do_rebuilding_and_comparing(model: onnx.ModelProto, steps: list[tupl
 
 # Which node is changed how, and what the log says.
 BROKEN: list[tuple[str, Any, str]] = [
-    ("LSTM", drop_node, "span_head <- lstm: "),
-    ("Softmax", rename_operator, "encoder <- layer <- attention: the operator Abs where Softmax belongs"),
-    ("Einsum", remove_input, "span_head: the operator Einsum without 2 inputs"),
-    ("LayerNormalization", omit_input, "encoder <- is_embedded: the operator LayerNormalization without 3 inputs"),
+    ("LSTM", drop_node, "it, or what was built of it, does not run: "),
+    ("Softmax", replace_operator, "encoder <- layer <- attention: the operator LogSoftmax where Softmax belongs"),
+    ("Einsum", remove_input, "it, or what was built of it, does not run: "),
+    ("Einsum", replace_operator, "gliner <- span_head: the operator Sub where Einsum belongs"),
+    ("LayerNormalization", omit_input, "it, or what was built of it, does not run: "),
     ("Einsum", change_rank, "ValueError('cannot reshape array"),
     ("LSTM", remove_attributes, "it, or what was built of it, does not run: "),
-    ("Einsum", remove_an_end, "gliner <- embeddings: IndexError"),
+    ("Einsum", remove_an_end, "it, or what was built of it, does not run: "),
 ]
 
 
@@ -192,7 +216,7 @@ def test_reading_passes_it_on(error: Exception, monkeypatch: pytest.MonkeyPatch)
     def fail(*_: object) -> None:
         raise error
 
-    monkeypatch.setattr("functions.extract.graph.walk.numpy_helper.to_array", fail)
+    monkeypatch.setattr("functions.extract.graph.walk.Walk.constant", fail)
     with pytest.raises(type(error)) as raised:
-        read(MODELS[0].graph)
+        read(flat(NORMAL[0]))
     assert raised.value is error
