@@ -123,11 +123,11 @@ class _Reader:
         value, value_input = self._walk.need_linear(values)
         contents: list[tuple[Linear, Linear, int]] = []
         tables: dict[int, Array] = {}
-        for left, right in self._products(*self._walk.inputs_of(probabilities, "Softmax", 1)):
+        for left, right, transposed in self._products(*self._walk.inputs_of(probabilities, "Softmax", 1)):
             one, origin = self._walk.need_linear(left)
             if self._walk.constant(self._walk.source(right)) is not None:
                 # The walk gives out one array for one constant.
-                tables[id(one.weight)] = self._position_table(right)
+                tables[id(one.weight)] = self._position_table(right, -2 if transposed else -1)
                 continue
             other, other_origin = self._walk.need_linear(right)
             if {self._walk.source(origin), self._walk.source(other_origin)} == {below}:
@@ -139,13 +139,14 @@ class _Reader:
             raise NotRecognised("attention without both of DeBERTa's relative positions")
         return (query, key, value, tables[id(query.weight)], tables[id(key.weight)]), heads
 
-    def _products(self, scores: str) -> list[tuple[str, str]]:
-        """scores <- Add <- .. <- Add <- MatMul <- left, right; both sides of every product"""
+    def _products(self, scores: str) -> list[tuple[str, str, bool]]:
+        """scores <- Add <- .. <- Add <- MatMul <- left, right; both sides of every product, and if the right one is
+        transposed"""
         node = self._walk.node(self._walk.source(scores))
         if node.op_type == "Add":
             return [pair for side in node.input if self._walk.constant(side) is None for pair in self._products(side)]
         left, right = self._walk.inputs_of(scores, "MatMul", 2)
-        return [(left, right)]
+        return [(left, right, bool(self._walk.attribute(self._walk.find(scores, "MatMul"), "transB", 0)))]
 
     def _heads(self, split: str) -> int:
         """split <- Reshape [.., heads, ..] <- Linear; what the others reshape afterwards does not count"""
@@ -159,12 +160,11 @@ class _Reader:
             raise NotRecognised("no number of heads")
         return heads
 
-    def _position_table(self, name: str) -> Array:
+    def _position_table(self, name: str, rows: int) -> Array:
         """name <- Transpose <- constant [heads, 2 x span, head size]; [2 x span, hidden]
 
-        What multiplies has its rows where the other has its columns.
+        rows: the axis of the positions in `name`.
         """
-        rows = -1
         while (value := self._walk.constant(name)) is None:
             if (node := self._walk.node(name)).op_type == "Transpose":
                 order = list(self._walk.attribute(node, "perm", []))
