@@ -1,5 +1,6 @@
 """Rebuilds an export, and proves that what was built gives the same logits."""
 
+import math
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,7 @@ SUFFIXES = ("", WEIGHTS_SUFFIX)
 # The rebuilt graph adds in another order; beyond rounding it must give the same.
 ABSOLUTE_TOLERANCE, RELATIVE_TOLERANCE = 1e-4, 1e-5
 # Words and labels of the texts that both graphs are compared on, one batch each: a short one, one in which relative
-# positions fall into the last bucket, and one whose texts are padded.
+# positions fall into the last bucket, and one whose texts are padded. Where positions end, texts end with them.
 PROBES: list[tuple[list[int], int]] = [([4], 1), ([420], 3), ([40, 7, 150], 2)]
 
 
@@ -85,9 +86,11 @@ def _logits(path: Path, probes: Sequence[dict[str, NDArray[Any]]]) -> list[NDArr
 
 
 def _probe(parts: Gliner, lengths: Sequence[int], labels: int) -> dict[str, NDArray[Any]]:
-    """The inputs for texts of so many words, out of tokens drawn at random."""
+    """The inputs for texts of so many words, or as many as there are positions for, out of tokens drawn at random."""
     random = np.random.default_rng(1)
-    ordinary = np.setdiff1d(np.arange(parts.embeddings.shape[0]), [parts.class_token])
+    embeddings = parts.embeddings
+    ordinary = np.setdiff1d(np.arange(len(embeddings.table)), [parts.class_token])
+    longest = math.inf if embeddings.positions is None else len(embeddings.positions)
 
     def tokens(count: int) -> Iterator[int]:
         return iter(random.choice(ordinary, count).tolist())
@@ -101,6 +104,9 @@ def _probe(parts: Gliner, lengths: Sequence[int], labels: int) -> dict[str, NDAr
         for word in range(length):
             # Two tokens for every third word, and none for one.
             pieces = (1 + word % 3 // 2) * (word != 1)
+            if len(ids) + pieces > longest:
+                length = word
+                break
             ids += tokens(pieces)
             words += [word + 1, 0][:pieces]
         texts.append(Text(ids, words, length))

@@ -21,7 +21,7 @@ from functions.extract.graph import prepare
 from functions.extract.graph.convert import NotEqual, convert
 from functions.extract.graph.prepare import prepared
 from functions.extract.graph.walk import NotRecognised
-from functions.extract.graph.write.attention import buckets
+from functions.extract.graph.write.deberta import buckets
 from tests.conftest import SettingsEnv
 from tests.functions.extract.conftest import extract
 
