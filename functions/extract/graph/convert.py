@@ -63,8 +63,9 @@ def _save(model: onnx.ModelProto, path: Path) -> None:
     weights = Path(f"{path}{WEIGHTS_SUFFIX}")
     weights.unlink(missing_ok=True)
     onnx.save_model(model, str(path), save_as_external_data=True, location=weights.name, size_threshold=4096)
-    # It is written as a private file; whoever may read the model may read these.
-    weights.chmod(path.stat().st_mode)
+    if weights.exists():
+        # It is written as a private file; whoever may read the model may read these. A tiny model has none.
+        weights.chmod(path.stat().st_mode)
 
 
 def _compare(source: Path, rebuilt: Path, parts: Gliner) -> None:

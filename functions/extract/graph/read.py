@@ -227,7 +227,7 @@ class _Reader:
 
     def _rows(self, name: str) -> Array:
         """name <- (Gather <-)+- rows [rows, hidden]; what is left is one row where the same one is taken for all
-                              +- (numbers)
+        +- (numbers)
         """
         (rows,) = self._walk.weights(self._walk.source(name))
         rows = rows.reshape(-1, rows.shape[-1])
