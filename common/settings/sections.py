@@ -109,7 +109,9 @@ class ExtractSettings(Section):
     )
     max_wait_seconds: float = Field(60.0, gt=0, description="the longest `Prefer: wait` that is granted")
     max_characters: int = Field(400_000, ge=200_000, description="of `texts` together; more is answered 422")
-    max_label_tokens: int = Field(512, ge=16, le=768, description="of all labels together; more is answered 422")
+    max_label_tokens: int = Field(
+        512, ge=16, le=768, description="of all labels together, and 3/4 of a window at most; more is answered 422"
+    )
     max_tokens: int = Field(
         1_000_000, ge=2_000, description="of all windows of a request, labels included; more is answered 422"
     )

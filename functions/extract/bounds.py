@@ -20,10 +20,10 @@ def check_texts(texts: Sequence[str], settings: ExtractSettings) -> None:
         raise InvalidInput([FieldError("texts", detail)])
 
 
-def check_labels(tokens: int, settings: ExtractSettings) -> None:
+def check_labels(tokens: int, most: int) -> None:
     """Raises InvalidInput when the labels are too long: all of them stand before each window of the text."""
-    if tokens > settings.max_label_tokens:
-        detail = f"have {tokens} tokens together, and may have {settings.max_label_tokens}: fewer or shorter labels"
+    if tokens > most:
+        detail = f"have {tokens} tokens together, and may have {most}: fewer or shorter labels"
         raise InvalidInput([FieldError("labels", detail)])
 
 

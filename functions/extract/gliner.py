@@ -19,6 +19,10 @@ if TYPE_CHECKING:
 
 # Attention takes memory with the square of a window's tokens, labels included; 384 words of news are some 500.
 MAX_WINDOW_TOKENS = 1024
+# Labels may take so much of a window: a word of the longest has room beside them.
+MAX_LABELS_SHARE = 0.75
+# RoBERTa's kin count positions from behind the number of the padding token.
+COUNTED_BEHIND_PADDING = {"roberta", "xlm-roberta", "xlm-roberta-xl", "camembert", "mpnet"}
 # This engine supports these values only. A configuration with another one is refused.
 SUPPORTED = {
     "span_mode": "markerV0",
@@ -37,6 +41,8 @@ class GlinerConfig:
     ent_token: str
     sep_token: str
     class_token_index: int | None
+    # What a window may have, labels included.
+    max_tokens: int = MAX_WINDOW_TOKENS
 
     @classmethod
     def read(cls, path: Path) -> "GlinerConfig":
@@ -46,7 +52,19 @@ class GlinerConfig:
             if raw.get(key, supported) != supported:
                 raise ModelLoadFailed(f"{path}: {key} {raw[key]!r} is not supported, only {supported!r}")
         tokens = raw.get("ent_token", "<<ENT>>"), raw.get("sep_token", "<<SEP>>")
-        return cls(raw["max_width"], raw["max_len"], *tokens, raw.get("class_token_index"))
+        max_tokens = _max_tokens(raw.get("encoder_config") or {})
+        return cls(raw["max_width"], raw["max_len"], *tokens, raw.get("class_token_index"), max_tokens)
+
+
+def _max_tokens(encoder: dict[str, Any]) -> int:
+    """No more than the encoder has positions for, unless it knows only how far apart tokens are."""
+    positions = encoder.get("max_position_embeddings")
+    # DeBERTa may add absolute positions to its relative ones.
+    is_absolute = encoder.get("position_biased_input", not encoder.get("relative_attention", False))
+    if positions is None or not is_absolute:
+        return MAX_WINDOW_TOKENS
+    first = encoder.get("pad_token_id", 1) + 1 if encoder.get("model_type") in COUNTED_BEHIND_PADDING else 0
+    return min(MAX_WINDOW_TOKENS, int(positions) - int(first))
 
 
 class GlinerEngine:
@@ -58,6 +76,7 @@ class GlinerEngine:
         self.name = name
         # Quantised activations are scaled by the whole batch: what runs beside a text would change its scores.
         self.batch_tokens = settings.batch_tokens if settings.precision != "int8" else 0
+        self.max_label_tokens = min(settings.max_label_tokens, int(MAX_LABELS_SHARE * config.max_tokens))
         self._config = config
         self._tokenizer = tokenizer
         self._session = session
@@ -93,7 +112,7 @@ class GlinerEngine:
             labels,
             threshold,
             max_words=self._config.max_len,
-            max_tokens=MAX_WINDOW_TOKENS,
+            max_tokens=self._config.max_tokens,
             overlap=self._overlap,
         )
 

@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 CHARACTERS_AT_FIRST = 128
 CHARACTERS_AT_A_TIME = 2048
 TOKENS_AT_A_TIME = 1024
-# A word with more tokens is looked at in parts.
-MAX_WORD_TOKENS = 128
+# A word with more tokens, or with more than this share of a window, is looked at in parts.
+MAX_WORD_TOKENS, MAX_WORD_SHARE = 128, 0.25
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +66,7 @@ class Reader:
         self._splitter = Splitter(text)
         self._tokenizer = tokenizer
         self._prompt, self._labels, self._threshold = prompt, labels, threshold
+        self._max_word_tokens = max(1, min(MAX_WORD_TOKENS, int(MAX_WORD_SHARE * max_tokens)))
         # Of the words from `_first` on: what later windows may still need.
         self._first = 0
         self._words: list[str] = []
@@ -126,14 +127,15 @@ class Reader:
         total = 0
         for (text, start), ids in zip(words, self._encoded([text for text, _ in words]), strict=True):
             total += len(ids)
-            if len(ids) > MAX_WORD_TOKENS and len(text) > 1:
-                size = max(1, len(text) * MAX_WORD_TOKENS // len(ids))
+            if len(ids) > self._max_word_tokens and len(text) > 1:
+                size = max(1, len(text) * self._max_word_tokens // len(ids))
                 self._add([(text[at : at + size], start + at) for at in range(0, len(text), size)])
                 continue
             self.starts.append(start)
             self.ends.append(start + len(text))
             self._words.append(text)
-            self._tokens.append(ids)
+            # One character can be a whole phrase once it is normalised.
+            self._tokens.append(ids[: self._max_word_tokens])
         return total
 
     def _encoded(self, words: list[str]) -> list[list[int]]:

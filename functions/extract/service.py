@@ -20,7 +20,7 @@ from common.admission import DOUBT, Limits, Places
 from common.cache import AnswerCache, request_key
 from common.errors import FactoryError, FieldError, InvalidInput, QueueFull
 from common.logs import trace, unexpected
-from common.settings import ExtractSettings, get_settings
+from common.settings import get_settings
 from common.worker import Worker
 from functions.extract import bounds, writing
 from functions.extract.batches import Batches
@@ -95,7 +95,7 @@ async def respond(request: ExtractRequest, deadline: float | None) -> bytes:
                 options = Options.model_validate(request.model_dump(exclude={"text", "texts"}))
                 begin_by = begun + settings.patience_seconds if deadline is None else deadline
                 is_long = sum(map(len, texts)) > SURELY_FEW_CHARACTERS
-                prompt = await _prompt(options, engine, settings)
+                prompt = await _prompt(options, engine)
                 work = _Work(options, engine, prompt, Bounds(settings), deadline, begin_by, is_long)
                 return await (work.answer(texts[0]) if request.text is not None else work.answers(texts, begun))
         except TimeoutError:
@@ -106,7 +106,7 @@ async def respond(request: ExtractRequest, deadline: float | None) -> bytes:
 async def extract(text: str, options: Options, engine: GlinerEngine) -> Extraction:
     """What is found in one text, kept and shared by nobody. Raises as `respond` does."""
     settings = get_settings().extract
-    prompt = await _prompt(options, engine, settings)
+    prompt = await _prompt(options, engine)
     return await _Work(options, engine, prompt, Bounds(settings)).extract(text)
 
 
@@ -248,7 +248,7 @@ def _known(engine: GlinerEngine, labels: tuple[str, ...]) -> Prompt:
     return engine.prompt(labels)
 
 
-async def _prompt(options: Options, engine: GlinerEngine, settings: ExtractSettings) -> Prompt:
+async def _prompt(options: Options, engine: GlinerEngine) -> Prompt:
     """The prompt of the labels. Raises InvalidInput for those that are too long or hold a token of the model's own."""
     labels = options.labels
     errors = [
@@ -268,11 +268,11 @@ async def _prompt(options: Options, engine: GlinerEngine, settings: ExtractSetti
             total = 0
             while some := await _worker.run(lambda _: _for_a_while(sizes)):
                 total += sum(some)
-                bounds.check_labels(total, settings)
+                bounds.check_labels(total, engine.max_label_tokens)
             prompt = await _worker.run(lambda _: engine.prompt(labels))
     except ValueError as error:
         raise InvalidInput([FieldError("labels", str(error))]) from None
-    bounds.check_labels(prompt.tokens, settings)
+    bounds.check_labels(prompt.tokens, engine.max_label_tokens)
     return prompt
 
 

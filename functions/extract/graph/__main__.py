@@ -4,7 +4,6 @@ The weights of OUT.onnx are in OUT.onnx.weights: onnxruntime maps that file into
 """
 
 import argparse
-import os
 import sys
 import textwrap
 from pathlib import Path
@@ -33,7 +32,7 @@ def main() -> None:
         # One line, also of a library's longer message.
         print(textwrap.shorten(f"{kind}: {error}", 500, placeholder=" .."))
         sys.exit(NOT_REBUILT)
-    size = sum(os.path.getsize(f"{options.target}{suffix}") for suffix in SUFFIXES)
+    size = sum(file.stat().st_size for suffix in SUFFIXES if (file := Path(f"{options.target}{suffix}")).exists())
     print(f"{options.target}: {size / 1e6:.0f} MB, {precision}; its exact form gives the same logits")
 
 

@@ -1,5 +1,6 @@
 """Rebuilds an export, and proves that what was built gives the same logits."""
 
+import math
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -26,7 +27,7 @@ ABSOLUTE_TOLERANCE, RELATIVE_TOLERANCE = 1e-4, 1e-5
 # difference, as a share of the logits' standard deviation. Measured: see docs/models.md.
 ROUNDING = 0.3
 # Words and labels of the texts that both graphs are compared on, one batch each: a short one, one in which relative
-# positions fall into the last bucket, and one whose texts are padded.
+# positions fall into the last bucket, and one whose texts are padded. Where positions end, texts end with them.
 PROBES: list[tuple[list[int], int]] = [([4], 1), ([420], 3), ([40, 7, 150], 2)]
 
 
@@ -68,7 +69,7 @@ def _precision(wanted: Precision, parts: Gliner, *, eight_bit: bool) -> Precisio
     """What the export's author chose is kept: 8-bit arithmetic, or weights that 16 bits hold as they are."""
     if eight_bit:
         return "int8"
-    table = parts.embeddings
+    table = parts.embeddings.table
     with np.errstate(over="ignore"):
         halves = all(np.array_equal(rows, rows.astype(np.float16)) for rows in np.array_split(table, 64))
     return "fp32-half-embeddings" if wanted == "fp32" and halves else wanted
@@ -86,8 +87,9 @@ def _save(model: onnx.ModelProto, path: Path) -> None:
     weights = Path(f"{path}{WEIGHTS_SUFFIX}")
     weights.unlink(missing_ok=True)
     onnx.save_model(model, str(path), save_as_external_data=True, location=weights.name, size_threshold=4096)
-    # It is written as a private file; whoever may read the model may read these.
-    weights.chmod(path.stat().st_mode)
+    if weights.exists():
+        # It is written as a private file; whoever may read the model may read these. A tiny model has none.
+        weights.chmod(path.stat().st_mode)
 
 
 def _compare(source: Path, rebuilt: Path, parts: Gliner, form: Normal) -> None:
@@ -139,9 +141,11 @@ def _logits(model: str | bytes, probes: Sequence[Probe]) -> list[Array]:
 
 
 def _probe(parts: Gliner, lengths: Sequence[int], labels: int) -> Probe:
-    """The inputs for texts of so many words, out of tokens drawn at random."""
+    """The inputs for texts of so many words, or as many as there are positions for, out of tokens drawn at random."""
     random = np.random.default_rng(1)
-    ordinary = np.setdiff1d(np.arange(parts.embeddings.shape[0]), [parts.class_token])
+    embeddings = parts.embeddings
+    ordinary = np.setdiff1d(np.arange(embeddings.tokens), [parts.class_token])
+    longest = math.inf if embeddings.positions is None else len(embeddings.positions)
 
     def tokens(count: int) -> Iterator[int]:
         return iter(random.choice(ordinary, count).tolist())
@@ -155,6 +159,9 @@ def _probe(parts: Gliner, lengths: Sequence[int], labels: int) -> Probe:
         for word in range(length):
             # Two tokens for every third word, and none for one.
             pieces = (1 + word % 3 // 2) * (word != 1)
+            if len(ids) + pieces > longest:
+                length = word
+                break
             ids += tokens(pieces)
             words += [word + 1, 0][:pieces]
         texts.append(Text(ids, words, length))

@@ -1,5 +1,6 @@
 """The parts of a GLiNER: its weights, and what each of them computes, in numpy."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -44,19 +45,45 @@ class Mlp:
 
 
 @dataclass(frozen=True)
+class Embeddings:
+    """table [tokens, hidden], norm; positions [most tokens of a text, hidden] where a token's place adds to its vector.
+
+    What is added to every token (the row of its type) is part of `positions`, or of `table` where there are none.
+
+    cases [cases, hidden], where every row of `table` stands for a piece in each case: token t is the piece t modulo the
+    number of rows, and its case, of which the vector is added, how often that number goes into t.
+    """
+
+    table: Array
+    norm: Norm
+    positions: Array | None = None
+    cases: Array | None = None
+
+    @property
+    def tokens(self) -> int:
+        return len(self.table) * (1 if self.cases is None else len(self.cases))
+
+
+@dataclass(frozen=True)
 class Layer:
-    """One layer of DeBERTa's encoder; `position_key` and `position_query` are [2 x span, hidden], already projected."""
+    """One layer of an encoder: attention, then a feed-forward block; behind each a residual sum and a norm."""
 
     query: Linear
     key: Linear
     value: Linear
-    position_key: Array
-    position_query: Array
     output: Linear
     attention_norm: Norm
     up: Linear
     down: Linear
     norm: Norm
+
+
+@dataclass(frozen=True)
+class DebertaLayer(Layer):
+    """`position_key` and `position_query` are [2 x span, hidden], already projected."""
+
+    position_key: Array
+    position_query: Array
 
 
 @dataclass(frozen=True)
@@ -69,13 +96,21 @@ class Lstm:
 
 
 @dataclass(frozen=True)
-class Encoder:
+class BertEncoder:
+    """Its layers know nothing of positions."""
+
+    heads: int
+    layers: Sequence[Layer]
+
+
+@dataclass(frozen=True)
+class DebertaEncoder:
     """`position_span` is the number of buckets to either side, `max_position` the distance that fills the last one."""
 
     heads: int
     position_span: int
     max_position: int
-    layers: list[Layer]
+    layers: Sequence[DebertaLayer]
 
 
 @dataclass(frozen=True)
@@ -93,10 +128,9 @@ class SpanHead:
 
 @dataclass(frozen=True)
 class Gliner:
-    """A span model of the `gliner` package: markerV0 over a DeBERTa v2 or v3 encoder; embeddings [tokens, hidden]."""
+    """A span model of the `gliner` package: markerV0 over an encoder as BERT's, or as that of DeBERTa v2 and v3."""
 
     class_token: int
-    embeddings: Array
-    embeddings_norm: Norm
-    encoder: Encoder
+    embeddings: Embeddings
+    encoder: BertEncoder | DebertaEncoder
     head: SpanHead

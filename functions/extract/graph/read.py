@@ -11,10 +11,23 @@ import traceback
 import numpy as np
 
 from functions.extract.graph.normal.flat import Flat
-from functions.extract.graph.parts import Array, Encoder, Gliner, Layer, Linear, Lstm, Norm, SpanHead
+from functions.extract.graph.parts import (
+    Array,
+    BertEncoder,
+    DebertaEncoder,
+    DebertaLayer,
+    Embeddings,
+    Gliner,
+    Layer,
+    Linear,
+    Lstm,
+    SpanHead,
+)
 from functions.extract.graph.walk import NotRecognised, Walk
 
 GELU = {"Mul", "Div", "Add", "Erf", "Gelu"}
+# How the number of a token's row may come from the token.
+TOKEN = {"", "Mod"}
 # Far beyond any checkpoint: a damaged number must not make a graph that fills the memory.
 WIDEST_SPAN, FARTHEST_POSITION = 1000, 1_000_000
 
@@ -42,8 +55,8 @@ class _Reader:
         """logits <- span head <- encoder <- embeddings <- input_ids"""
         head, vectors = self._span_head(self._walk.outputs[0])
         encoder, embedded = self._encoder(vectors)
-        table, norm = self._embeddings(embedded)
-        return Gliner(self._class_token(self._walk.outputs[0], vectors), table, norm, encoder, head)
+        class_token = self._class_token(self._walk.outputs[0], vectors)
+        return Gliner(class_token, self._embeddings(embedded), encoder, head)
 
     def _span_head(self, logits: str) -> tuple[SpanHead, str]:
         """The projection is there where the encoder is not as wide as the head.
@@ -80,8 +93,8 @@ class _Reader:
             raise NotRecognised("an LSTM that is not bidirectional")
         return lstm, words
 
-    def _encoder(self, vectors: str) -> tuple[Encoder, str]:
-        """vectors <- layer <- .. <- layer <- embedded"""
+    def _encoder(self, vectors: str) -> tuple[BertEncoder | DebertaEncoder, str]:
+        """vectors <- layer <- .. <- layer <- embedded; in DeBERTa every layer knows the distances between tokens"""
         layers: list[Layer] = []
         heads: set[int] = set()
         while not self._is_embedded(vectors):
@@ -90,8 +103,13 @@ class _Reader:
             heads.add(layer_heads)
         if len(heads) != 1:
             raise NotRecognised(f"the layers have {sorted(heads)} heads")
-        position_span = len(layers[0].position_key) // 2
-        return Encoder(heads.pop(), position_span, self._max_position(position_span), layers), vectors
+        with_positions = [layer for layer in layers if isinstance(layer, DebertaLayer)]
+        if not with_positions:
+            return BertEncoder(heads.pop(), layers), vectors
+        if len(with_positions) != len(layers):
+            raise NotRecognised("only some of the layers have relative positions")
+        position_span = len(with_positions[0].position_key) // 2
+        return DebertaEncoder(heads.pop(), position_span, self._max_position(position_span), with_positions), vectors
 
     def _layer(self, vectors: str) -> tuple[Layer, int, str]:
         """Also returns the number of heads.
@@ -108,15 +126,16 @@ class _Reader:
             raise NotRecognised("a feed-forward block does not begin with the sum's other side")
         attention_norm, total = self._walk.norm(middle)
         output, context, below = self._residual(total)
-        attention, heads = self._attention(context, below)
-        return Layer(*attention, output, attention_norm, up, down, norm), heads, below
+        projections, tables, heads = self._attention(context, below)
+        parts = (*projections, output, attention_norm, up, down, norm)
+        return DebertaLayer(*parts, *tables) if tables else Layer(*parts), heads, below
 
-    def _attention(self, context: str, below: str) -> tuple[tuple[Linear, Linear, Linear, Array, Array], int]:
-        """Query, key, value, the projected tables of positions for query and for key; and the number of heads.
+    def _attention(self, context: str, below: str) -> tuple[tuple[Linear, Linear, Linear], list[Array], int]:
+        """Query, key, value; the projected tables of positions for query and for key, if any; the number of heads.
 
-        context <- MatMul <-+- Softmax <- Add <-+- MatMul <- query (below), key (below)
-                            |                   +- MatMul <- query (below), constant: key (positions)
-                            |                   +- MatMul <- key (below), constant: query (positions)
+        context <- MatMul <-+- Softmax <- (Add <-)+- MatMul <- query (below), key (below)
+                            |                     +- (MatMul <- query (below), constant: key (positions))
+                            |                     +- (MatMul <- key (below), constant: query (positions))
                             +- value (below)
         """
         probabilities, values = self._walk.inputs_of(context, "MatMul", 2)
@@ -131,30 +150,46 @@ class _Reader:
                 continue
             other, other_origin = self._walk.need_linear(right)
             if {self._walk.source(origin), self._walk.source(other_origin)} == {below}:
-                contents.append((one, other, self._heads(left)))
+                contents.append((one, other, self._heads(left, one.weight.shape[1])))
         if len(contents) != 1 or self._walk.source(value_input) != below:
             raise NotRecognised("attention without a product of queries and keys, or with values from elsewhere")
         query, key, heads = contents[0]
+        if not tables:
+            return (query, key, value), [], heads
         if set(tables) != {id(query.weight), id(key.weight)}:
-            raise NotRecognised("attention without both of DeBERTa's relative positions")
-        return (query, key, value, tables[id(query.weight)], tables[id(key.weight)]), heads
+            raise NotRecognised("attention with one of DeBERTa's relative positions, but not with both")
+        return (query, key, value), [tables[id(query.weight)], tables[id(key.weight)]], heads
 
     def _products(self, scores: str) -> list[tuple[str, str, bool]]:
         """scores <- Add <- .. <- Add <- MatMul <- left, right; both sides of every product, and if the right one is
         transposed"""
-        node = self._walk.node(self._walk.source(scores))
-        if node.op_type == "Add":
-            return [pair for side in node.input if self._walk.constant(side) is None for pair in self._products(side)]
-        left, right = self._walk.inputs_of(scores, "MatMul", 2)
-        return [(left, right, bool(self._walk.attribute(self._walk.find(scores, "MatMul"), "transB", 0)))]
+        products = []
+        for term in self._terms(scores):
+            node = self._walk.producer(self._walk.source(term))
+            # A mask is added as well.
+            if node is not None and node.op_type in {"MatMul", "FusedMatMul"}:
+                left, right = node.input
+                products.append((left, right, bool(self._walk.attribute(node, "transB", 0))))
+        return products
 
-    def _heads(self, split: str) -> int:
-        """split <- Reshape [.., heads, ..] <- Linear; what the others reshape afterwards does not count"""
+    def _terms(self, total: str) -> list[str]:
+        """total <- Add <- .. <- Add <- terms"""
+        node = self._walk.producer(self._walk.source(total))
+        if node is None or node.op_type != "Add":
+            return [total]
+        return [term for side in node.input for term in self._terms(side)]
+
+    def _heads(self, split: str, hidden: int) -> int:
+        """split <- Reshape [.., heads, head size] <- Linear; what the others reshape afterwards does not count
+
+        One of the two may be -1.
+        """
         heads = 0
         while self._walk.linear(split) is None:
             node = self._walk.node(split)
             if node.op_type == "Reshape":
-                heads = next((size for size in self._walk.sizes(node.input[1]) if size > 1), heads)
+                count, size = [0, 0, *self._walk.sizes(node.input[1])][-2:]
+                heads = count if count > 0 else hidden // size if count < 0 < size else heads
             split = self._walk.step(split) or ""
         if not heads:
             raise NotRecognised("no number of heads")
@@ -184,17 +219,64 @@ class _Reader:
                     return limit
         raise NotRecognised("no logarithmic buckets of relative positions")
 
-    def _embeddings(self, embedded: str) -> tuple[Array, Norm]:
-        """embedded <- LayerNormalization <- Gather <- table, input_ids"""
-        norm, rows = self._walk.norm(embedded)
-        table, tokens = self._walk.inputs_of(rows, "Gather", 2)
-        if tokens != self._walk.inputs[0]:
-            raise NotRecognised("the first layer does not look its input up in a table")
-        return self._walk.weights(table)[0], norm
+    def _embeddings(self, embedded: str) -> Embeddings:
+        """Only one row is added to all tokens: that of their type.
+
+        embedded <- LayerNormalization <- (Add <-)+- Gather <- table, (Mod <-) input_ids
+                                                  +- (Gather <- cases, Div <- input_ids, rows of the table)
+                                                  +- (rows of token types)
+                                                  +- (rows of positions)
+        """
+        norm, total = self._walk.norm(embedded)
+        terms = {term: self._looked_up_by(term) for term in self._terms(total)}
+        (tokens,) = (term for term, index in terms.items() if index in TOKEN)
+        (table,) = self._walk.weights(self._walk.source(tokens))
+        cases = None
+        if terms[tokens] == "Mod":
+            (of_case,) = (term for term, index in terms.items() if index == "Div")
+            (cases,) = self._walk.weights(self._walk.source(of_case))
+            del terms[of_case]
+        others = [self._rows(term) for term in terms if term != tokens]
+        if not others:
+            return Embeddings(table, norm, None, cases)
+        added: Array = sum(others[1:], others[0])
+        return Embeddings(table, norm, added, cases) if len(added) > 1 else Embeddings(table + added, norm, None, cases)
+
+    def _rows(self, name: str) -> Array:
+        """name <- (Gather <-)+- rows [rows, hidden]; what is left is one row where the same one is taken for all
+        +- (numbers)
+        """
+        (rows,) = self._walk.weights(self._walk.source(name))
+        rows = rows.reshape(-1, rows.shape[-1])
+        if (numbers := self._index(name)) is not None:
+            source = self._walk.source(numbers)
+            node, number = self._walk.producer(source), self._walk.constant(source)
+            if number is not None:
+                rows = rows[np.unique(number) if number.max() == number.min() else number.ravel()]
+            elif node is not None and node.op_type == "ConstantOfShape":
+                rows = rows[:1]
+        return rows
+
+    def _index(self, name: str) -> str | None:
+        """name <- Gather <- table, index"""
+        node = self._walk.producer(name)
+        while node is not None and node.op_type != "Gather":
+            name = self._walk.step(name) or ""
+            node = self._walk.producer(name)
+        return None if node is None else node.input[1]
+
+    def _looked_up_by(self, name: str) -> str | None:
+        """name <- Gather <- table, index; what makes the index of input_ids: nothing (""), Mod or Div; else None"""
+        if (index := self._index(name)) is None or index == self._walk.inputs[0]:
+            return None if index is None else ""
+        node = self._walk.producer(index)
+        if node is None or node.op_type not in {"Mod", "Div"} or node.input[0] != self._walk.inputs[0]:
+            return None
+        return str(node.op_type)
 
     def _is_embedded(self, name: str) -> bool:
-        _, rows = self._walk.norm(name)
-        return self._walk.node(rows).op_type == "Gather"
+        _, total = self._walk.norm(name)
+        return any(self._looked_up_by(term) in TOKEN for term in self._terms(total))
 
     def _class_token(self, logits: str, vectors: str) -> int:
         """logits <- Einsum <- Mlp label <- vectors, picked at: .. <- Equal <- input_ids, constant"""

@@ -9,15 +9,18 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+import onnx
 import torch
 from gliner.config import UniEncoderSpanConfig
 from gliner.model import UniEncoderSpanGLiNER
 from tokenizers import Tokenizer, models
 from transformers import PreTrainedTokenizerFast
 
+from tests.functions.extract.renaming import rename_everything
+
 FOLDER = Path(__file__).resolve().parents[2] / "data" / "gliner_shapes"
 VOCABULARY = 60
-ENCODER: dict[str, Any] = {
+DEBERTA: dict[str, Any] = {
     "model_type": "deberta-v2",
     "vocab_size": VOCABULARY,
     "hidden_act": "gelu",
@@ -31,21 +34,46 @@ ENCODER: dict[str, Any] = {
     "layer_norm_eps": 1e-7,
     "type_vocab_size": 0,
 }
-# The large checkpoint has more heads and layers; one whose encoder is as wide as its head has no projection.
-SHAPES: dict[str, tuple[dict[str, int], dict[str, int]]] = {
+BERT: dict[str, Any] = {
+    "model_type": "bert",
+    "vocab_size": VOCABULARY,
+    "hidden_act": "gelu",
+    "max_position_embeddings": 64,
+    "layer_norm_eps": 1e-12,
+    "type_vocab_size": 2,
+}
+# The large checkpoint has more heads and layers; one whose encoder is as wide as its head has no projection. BERT has
+# two ways of attention, of which each is exported to other operators.
+SHAPES: dict[str, tuple[dict[str, Any], dict[str, int]]] = {
+    # DeBERTa can have all that BERT has, beside its own.
+    "all-positions": (
+        {**DEBERTA, "hidden_size": 12, "num_hidden_layers": 1, "num_attention_heads": 3, "intermediate_size": 20,
+         "position_buckets": 16, "max_position_embeddings": 200, "position_biased_input": True, "type_vocab_size": 2},
+        {"hidden_size": 8, "max_width": 2},
+    ),
+    "bert-eager": (
+        {**BERT, "hidden_size": 12, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 20,
+         "attn_implementation": "eager"},
+        {"hidden_size": 8, "max_width": 4},
+    ),
+    "bert-sdpa": (
+        {**BERT, "hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 24,
+         "attn_implementation": "sdpa"},
+        {"hidden_size": 16, "max_width": 5},
+    ),
     "more-layers": (
-        {"hidden_size": 24, "num_hidden_layers": 3, "num_attention_heads": 3, "intermediate_size": 40,
+        {**DEBERTA, "hidden_size": 24, "num_hidden_layers": 3, "num_attention_heads": 3, "intermediate_size": 40,
          "position_buckets": 32},
         {"hidden_size": 16, "max_width": 5},
     ),
     "no-projection": (
-        {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 4, "intermediate_size": 24,
+        {**DEBERTA, "hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 4, "intermediate_size": 24,
          "position_buckets": 16},
         {"hidden_size": 16, "max_width": 12},
     ),
     "no-normed-positions": (
-        {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 24,
-         "position_buckets": 64, "max_position_embeddings": 256},
+        {**DEBERTA, "hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 24,
+         "position_buckets": 64, "max_position_embeddings": 256, "norm_rel_ebd": "none"},
         {"hidden_size": 8, "max_width": 3},
     ),
 }  # fmt: skip
@@ -63,7 +91,7 @@ def main() -> None:
         torch.manual_seed(len(name))
         config = UniEncoderSpanConfig(
             model_name="local",
-            encoder_config={**ENCODER, **encoder, **({"norm_rel_ebd": "none"} if "normed" in name else {})},
+            encoder_config=dict(encoder),
             class_token_index=tokenizer.convert_tokens_to_ids("<<ENT>>"),
             vocab_size=VOCABULARY,
             max_len=384,
@@ -78,7 +106,10 @@ def main() -> None:
             torch.nn.init.normal_(parameter, std=0.3)
         with tempfile.TemporaryDirectory() as folder:
             model.export_to_onnx(folder)
-            (FOLDER / f"{name}.onnx").write_bytes((Path(folder) / "model.onnx").read_bytes())
+            model_proto = onnx.load(str(Path(folder) / "model.onnx"))
+        # The names of modules, which torch writes for every tensor, are most of a small file.
+        rename_everything(model_proto.graph)
+        onnx.save(model_proto, str(FOLDER / f"{name}.onnx"))
 
 
 if __name__ == "__main__":

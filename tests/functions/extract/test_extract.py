@@ -1,5 +1,6 @@
 """POST /extract through HTTP."""
 
+import json
 import shutil
 from pathlib import Path
 from typing import Any
@@ -8,11 +9,11 @@ import httpx
 import onnx
 import pytest
 
-from common.errors import ModelLoadFailed
+from common.errors import InvalidInput, ModelLoadFailed
 from functions.extract import engine
 from functions.extract.gliner import GlinerEngine
 from tests.conftest import Runner, SettingsEnv, problem
-from tests.functions.extract.conftest import extract
+from tests.functions.extract.conftest import extract, windows
 
 APPLE = "Apple Inc. announced that Tim Cook will visit Paris."
 
@@ -125,6 +126,28 @@ def copied_model(tmp_path: Path, settings_env: SettingsEnv) -> Path:
     )
     settings_env(EXTRACT__MODEL=tmp_path / "model")
     return tmp_path / "model"
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["It was so. " * 60, "x" * 2000, "\ufdfa " * 40, f"{'Llanfairpwllgwyngyll ' * 9} \ufdfa"],
+    ids=["sentences", "one word", "characters of many tokens", "words of many tokens"],
+)
+def test_windows_keep_within_few_positions(copied_model: Path, text: str) -> None:
+    """Whatever a text and the longest labels are made of."""
+    path = copied_model / "gliner_config.json"
+    config = json.loads(path.read_text())
+    config["encoder_config"] |= {"position_biased_input": True, "max_position_embeddings": 64}
+    path.write_text(json.dumps(config))
+    gliner = engine.load(lambda _: None)
+    for labels in (["Person"], ["Person", "xq" * 17]):
+        found = windows(gliner, text, labels, 0.5)
+        assert max(len(window.row.tokens) for window in found) <= 64
+        assert found[-1].window.stop == extract(gliner, text, labels=labels).words
+    prompt = gliner.prompt(labels)
+    assert 40 < prompt.tokens <= gliner.max_label_tokens == 48
+    with pytest.raises(InvalidInput, match="may have 48"):
+        extract(gliner, text, labels=["xq" * 24])
 
 
 def test_a_missing_file_is_a_clear_reason(copied_model: Path) -> None:

@@ -1,12 +1,15 @@
 """Which GLiNER the setting `model` stands for, and what an operator is told when it means nothing."""
 
+import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from common.errors import ModelLoadFailed
 from common.remote_files import HubFile
 from common.settings import ROOT, ExtractSettings
+from functions.extract.gliner import GlinerConfig
 from functions.extract.model import PRESETS, Gliner, resolve
 
 
@@ -50,3 +53,30 @@ def test_a_gliner_of_ones_own() -> None:
 def test_a_gliner_that_means_nothing(model: str, message: str) -> None:
     with pytest.raises(ModelLoadFailed, match=message):
         gliner(model)
+
+
+def encoder(model_type: str, positions: int, **fields: object) -> dict[str, Any]:
+    return {"model_type": model_type, "max_position_embeddings": positions, **fields}
+
+
+@pytest.mark.parametrize(
+    ("config", "tokens"),
+    [
+        (None, 1024),
+        ({"model_type": "t5"}, 1024),
+        (encoder("bert", 512), 512),
+        (encoder("bert", 8192), 1024),
+        (encoder("xlm-roberta", 514, pad_token_id=1), 512),
+        (encoder("deberta-v2", 512, relative_attention=True, position_biased_input=False), 1024),
+        (encoder("deberta-v2", 512, relative_attention=True), 1024),
+        (encoder("deberta-v2", 512, relative_attention=True, position_biased_input=True), 512),
+        (encoder("deberta-v2", 512, relative_attention=False, position_biased_input=True), 512),
+    ],
+    ids=str,
+)
+def test_a_window_has_no_more_tokens_than_the_encoder_has_positions(
+    config: dict[str, Any] | None, tokens: int, tmp_path: Path
+) -> None:
+    path = tmp_path / "gliner_config.json"
+    path.write_text(json.dumps({"max_width": 12, "max_len": 384, "encoder_config": config}))
+    assert GlinerConfig.read(path).max_tokens == tokens

@@ -20,13 +20,14 @@ from functions.extract.graph import prepare
 from functions.extract.graph.convert import NotEqual, convert
 from functions.extract.graph.prepare import Prepared, prepared
 from functions.extract.graph.walk import NotRecognised
-from functions.extract.graph.write.attention import buckets
+from functions.extract.graph.write.deberta import buckets
 from tests.conftest import SettingsEnv
 from tests.functions.extract.conftest import extract
+from tests.functions.extract.renaming import rename_everything
 
 EMBEDDED = ROOT / "models" / "embedded" / "gliner" / "model.onnx"
 SHAPES = sorted((Path(__file__).resolve().parents[2] / "data" / "gliner_shapes").glob("*.onnx"))
-SMALL = SHAPES[0]
+SMALL, BERT = (next(path for path in SHAPES if path.stem == name) for name in ("more-layers", "bert-sdpa"))
 CLASS_TOKEN, MAX_WIDTH = 58, 5
 
 
@@ -63,30 +64,6 @@ def changed(tmp_path: Path) -> Callable[[Callable[[onnx.GraphProto], None]], Pat
     return change
 
 
-def rename_everything(graph: onnx.GraphProto) -> None:
-    outside = {value.name for value in [*graph.input, *graph.output]}
-    names: dict[str, str] = {"": ""}
-
-    def renamed(name: str) -> str:
-        return name if name in outside else names.setdefault(name, f"x{len(names)}")
-
-    def rename(inner: onnx.GraphProto) -> None:
-        for node in inner.node:
-            node.name = ""
-            node.input[:] = [renamed(name) for name in node.input]
-            node.output[:] = [renamed(name) for name in node.output]
-            for attribute in node.attribute:
-                if attribute.type == onnx.AttributeProto.GRAPH:
-                    rename(attribute.g)
-                    for value in attribute.g.output:
-                        value.name = renamed(value.name)
-        for tensor in inner.initializer:
-            tensor.name = renamed(tensor.name)
-        del inner.value_info[:]
-
-    rename(graph)
-
-
 @pytest.mark.parametrize("path", SHAPES, ids=lambda path: path.stem)
 def test_exports_of_other_sizes_are_rebuilt(path: Path, tmp_path: Path) -> None:
     convert(path, tmp_path / "out.onnx", "fp32")
@@ -107,6 +84,13 @@ def test_weights_are_found_by_structure_and_not_by_name(
 def test_logits_are_those_of_the_export(lengths: tuple[int, ...], labels: int, tmp_path: Path) -> None:
     convert(SMALL, tmp_path / "out.onnx", "fp32")
     assert_equal(tmp_path / "out.onnx", SMALL, texts(*lengths, labels=labels))
+
+
+@pytest.mark.parametrize("lengths", [(1,), (3, 1, 40), (57,), (57, 20)])
+def test_so_are_those_of_an_encoder_with_absolute_positions(lengths: tuple[int, ...], tmp_path: Path) -> None:
+    """Of which there are 64: with its labels a text of 57 words fills them."""
+    convert(BERT, tmp_path / "out.onnx", "fp32")
+    assert_equal(tmp_path / "out.onnx", BERT, texts(*lengths))
 
 
 def test_distances_beyond_every_bucket_are_those_of_the_export(tmp_path: Path) -> None:
@@ -197,16 +181,17 @@ def test_a_graph_that_computes_something_else_is_not_used(
     assert not list(tmp_path.glob("out*"))
 
 
-def test_less_precise_forms_are_smaller_and_near(tmp_path: Path) -> None:
-    inputs = texts(60)
-    within = inputs["span_mask"].reshape(1, 60, MAX_WIDTH)
-    exact = logits(SMALL, inputs)[within]
+@pytest.mark.parametrize("source", [SMALL, BERT], ids=lambda path: path.stem)
+def test_less_precise_forms_are_smaller_and_near(source: Path, tmp_path: Path) -> None:
+    inputs = texts(50)
+    within = inputs["span_mask"].reshape(1, 50, MAX_WIDTH)
+    exact = logits(source, inputs)[within]
     sizes, errors = [], []
     for precision in ("fp32", "fp32-half-embeddings", "int8"):
         path = tmp_path / f"{precision}.onnx"
         convert(EMBEDDED, path, precision)
         sizes.append(Path(f"{path}.weights").stat().st_size)
-        convert(SMALL, path, precision)
+        convert(source, path, precision)
         errors.append(np.abs(logits(path, inputs)[within] - exact).mean() / exact.std())
     assert sizes[0] > sizes[1] > sizes[2] * 2
     assert errors[0] < errors[1] < 0.01 < errors[2] < 0.5

@@ -8,8 +8,19 @@ import onnxruntime
 import pytest
 from onnx import TensorProto, helper
 
-from functions.extract.graph.parts import Array, Encoder, Layer, Linear, Lstm, Mlp, Norm, SpanHead
-from functions.extract.graph.write import attention, embeddings, span_head
+from functions.extract.graph.parts import (
+    Array,
+    BertEncoder,
+    DebertaEncoder,
+    DebertaLayer,
+    Embeddings,
+    Linear,
+    Lstm,
+    Mlp,
+    Norm,
+    SpanHead,
+)
+from functions.extract.graph.write import bert, deberta, embeddings, span_head
 from functions.extract.graph.write.builder import Builder
 
 HIDDEN, HEADS, WIDE, SPAN, FARTHEST = 12, 3, 20, 8, 32
@@ -34,12 +45,13 @@ class Weights:
     def mlp(self, inside: int, outside: int) -> Mlp:
         return Mlp(self.linear(inside, WIDE), self.linear(WIDE, outside))
 
-    def layer(self) -> Layer:
+    def layer(self) -> DebertaLayer:
         query, key, value, output = (self.linear(HIDDEN, HIDDEN) for _ in range(4))
         position_key, position_query = (self.array(2 * SPAN, HIDDEN) for _ in range(2))
         up, down = self.linear(HIDDEN, WIDE), self.linear(WIDE, HIDDEN)
         norms = self.norm(HIDDEN), self.norm(HIDDEN)
-        return Layer(query, key, value, position_key, position_query, output, norms[0], up, down, norms[1])
+        parts = (query, key, value, output, norms[0], up, down, norms[1])
+        return DebertaLayer(*parts, position_key, position_query)
 
     def head(self, *, projected: bool, max_width: int) -> SpanHead:
         size = 8 if projected else HIDDEN
@@ -67,34 +79,52 @@ def assert_near(ours: Array, reference: Array) -> None:
     np.testing.assert_allclose(ours, reference, rtol=0, atol=1e-4)
 
 
-def test_embeddings() -> None:
+@pytest.mark.parametrize("positions", [None, 9, 20])
+def test_embeddings(positions: int | None) -> None:
+    """Also of texts that are as long as there are positions."""
     weights = Weights(1)
     table, norm = weights.array(30, HIDDEN), weights.norm(HIDDEN)
+    parts = Embeddings(table, norm, None if positions is None else weights.array(positions, HIDDEN))
     tokens = np.random.default_rng(1).integers(0, 30, (2, 9))
     builder = Builder()
-    found = run(builder, embeddings.embeddings(builder, table, norm, "fp32"), {"input_ids": tokens})
-    assert_near(found, embeddings.in_numpy(table, norm, tokens).reshape(-1, HIDDEN))
+    found = run(builder, embeddings.embeddings(builder, parts, "fp32"), {"input_ids": tokens})
+    assert_near(found, embeddings.in_numpy(parts, tokens).reshape(-1, HIDDEN))
 
 
 @pytest.mark.parametrize("lengths", [[1], [6], [90, 3, 41]])
-def test_attention(lengths: list[int]) -> None:
-    """Two layers one after the other, also of a text that is longer than the farthest position."""
-    weights = Weights(2)
-    encoder = Encoder(HEADS, SPAN, FARTHEST, [weights.layer(), weights.layer()])
+@pytest.mark.parametrize("heads", [1, HEADS])
+def test_layers_of_bert(heads: int, lengths: list[int]) -> None:
+    """Two layers one after the other, also of texts that are padded."""
+    weights = Weights(6)
+    encoder = BertEncoder(heads, [weights.layer(), weights.layer()])
     mask = padded([[1] * length for length in lengths])
     x = weights.array(mask.size, HIDDEN)
     builder = Builder()
-    block = attention.EncoderBlock(builder, encoder)
-    name = "x"
-    for layer in encoder.layers:
-        name = block.layer(layer, name)
+    name = bert.BertBlock(builder, encoder).vectors("x")
+    found = run(builder, name, {"input_ids": mask, "attention_mask": mask, "x": x}).reshape(*mask.shape, HIDDEN)
+    for length, ours, vectors in zip(lengths, found, x.reshape(*mask.shape, HIDDEN), strict=True):
+        reference = vectors[:length]
+        for layer in encoder.layers:
+            reference = bert.in_numpy(layer, reference, heads)
+        assert_near(ours[:length], reference)
+
+
+@pytest.mark.parametrize("lengths", [[1], [6], [90, 3, 41]])
+def test_layers_of_deberta(lengths: list[int]) -> None:
+    """Two layers one after the other, also of a text that is longer than the farthest position."""
+    weights = Weights(2)
+    encoder = DebertaEncoder(HEADS, SPAN, FARTHEST, [weights.layer(), weights.layer()])
+    mask = padded([[1] * length for length in lengths])
+    x = weights.array(mask.size, HIDDEN)
+    builder = Builder()
+    name = deberta.DebertaBlock(builder, encoder).vectors("x")
     found = run(builder, name, {"input_ids": mask, "attention_mask": mask, "x": x}).reshape(*mask.shape, HIDDEN)
     for length, ours, vectors in zip(lengths, found, x.reshape(*mask.shape, HIDDEN), strict=True):
         steps = np.arange(length)
-        rows = attention.position_rows(steps[:, None] - steps, SPAN, FARTHEST)
+        rows = deberta.position_rows(steps[:, None] - steps, SPAN, FARTHEST)
         reference = vectors[:length]
         for layer in encoder.layers:
-            reference = attention.in_numpy(layer, reference, HEADS, rows)
+            reference = deberta.in_numpy(layer, reference, HEADS, rows)
         assert_near(ours[:length], reference)
 
 
@@ -104,9 +134,9 @@ def test_only_the_rows_that_are_read() -> None:
     found = []
     for only in (None, "rows"):
         builder = Builder()
-        block = attention.EncoderBlock(builder, Encoder(HEADS, SPAN, FARTHEST, [layer]))
+        block = deberta.DebertaBlock(builder, DebertaEncoder(HEADS, SPAN, FARTHEST, [layer]))
         feeds = {"input_ids": ones, "attention_mask": ones, "x": x} | ({only: np.array([7, 2])} if only else {})
-        found.append(run(builder, block.layer(layer, "x", only), feeds))
+        found.append(run(builder, block.vectors("x", only), feeds))
     assert_near(found[1], found[0][[7, 2]])
 
 

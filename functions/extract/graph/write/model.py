@@ -8,9 +8,10 @@ logits of spans that end behind their text mean nothing, in either model.
 from onnx import ModelProto, TensorProto, helper
 
 from common.settings import Precision
-from functions.extract.graph.parts import Gliner
-from functions.extract.graph.write.attention import EncoderBlock
+from functions.extract.graph.parts import BertEncoder, Gliner
+from functions.extract.graph.write.bert import BertBlock
 from functions.extract.graph.write.builder import Builder
+from functions.extract.graph.write.deberta import DebertaBlock
 from functions.extract.graph.write.embeddings import embeddings
 from functions.extract.graph.write.span_head import SpanHeadBlock
 
@@ -18,13 +19,13 @@ from functions.extract.graph.write.span_head import SpanHeadBlock
 def write(parts: Gliner, precision: Precision) -> ModelProto:
     """Exact, unless `precision` stores the embeddings in fewer bits and (int8) multiplies in 8 bits."""
     builder = Builder(quantize=precision == "int8")
-    encoder = EncoderBlock(builder, parts.encoder)
+    encoder = (
+        BertBlock(builder, parts.encoder)
+        if isinstance(parts.encoder, BertEncoder)
+        else DebertaBlock(builder, parts.encoder)
+    )
     head = SpanHeadBlock(builder, parts.head, parts.class_token)
-    x = embeddings(builder, parts.embeddings, parts.embeddings_norm, precision)
-    *lower, last = parts.encoder.layers
-    for layer in lower:
-        x = encoder.layer(layer, x)
-    head.logits(encoder.layer(last, x, only=head.rows))
+    head.logits(encoder.vectors(embeddings(builder, parts.embeddings, precision), only=head.rows))
     info = helper.make_tensor_value_info
     inputs = [
         *(info(name, TensorProto.INT64, ["batch", "tokens"]) for name in ("input_ids", "attention_mask", "words_mask")),

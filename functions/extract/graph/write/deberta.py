@@ -1,4 +1,4 @@
-"""The encoder's layers: DeBERTa's disentangled attention, and a feed-forward block.
+"""DeBERTa's layers, with disentangled attention.
 
 The exported graph projects the tables of relative positions at every call, looks up distances that a text of this
 length does not have, scales, and expands indices for every head. Here the tables are projected already, only the rows
@@ -10,11 +10,12 @@ import math
 import numpy as np
 from onnx import TensorProto
 
-from functions.extract.graph.parts import Array, Encoder, Layer, Linear, Norm
+from functions.extract.graph.parts import Array, DebertaEncoder, DebertaLayer, Linear
+from functions.extract.graph.write import encoder as encoders
 from functions.extract.graph.write.builder import CONTRIB, Builder
 
 
-def in_numpy(layer: Layer, x: Array, heads: int, rows: Array) -> Array:
+def in_numpy(layer: DebertaLayer, x: Array, heads: int, rows: Array) -> Array:
     """What a layer computes for one text: [tokens, hidden] of `x`, which is [tokens, hidden].
 
     rows [tokens, tokens]: the row of both position tables for each token that looks and each that is looked at.
@@ -29,9 +30,7 @@ def in_numpy(layer: Layer, x: Array, heads: int, rows: Array) -> Array:
     scores += (queries @ key.transpose(0, 2, 1))[:, rows, is_looked_at]
     weights = np.exp(scores / math.sqrt(3 * key.shape[2]))
     context = weights / weights.sum(-1, keepdims=True) @ value
-    x = layer.attention_norm(layer.output(context.transpose(1, 0, 2).reshape(x.shape)) + x)
-    up = layer.up(x)
-    return layer.norm(layer.down(up * (1 + np.vectorize(math.erf)(up / math.sqrt(2))) / 2) + x)
+    return encoders.in_numpy(layer, context.transpose(1, 0, 2).reshape(x.shape), x)
 
 
 def position_rows(distance: Array, span: int, max_position: int) -> Array:
@@ -49,11 +48,12 @@ def buckets(distance: Array, span: int, max_position: int) -> Array:
     return np.where(np.abs(distance) <= middle, distance, far).astype(np.int64)
 
 
-class EncoderBlock:
-    """Writes layers, which share what is known of positions and of padding (`attention_mask`)."""
+class DebertaBlock(encoders.EncoderBlock[DebertaLayer]):
+    """Its layers share what is known of positions and of padding (`attention_mask`)."""
 
-    def __init__(self, builder: Builder, encoder: Encoder) -> None:
-        self._builder, self._heads = builder, encoder.heads
+    def __init__(self, builder: Builder, encoder: DebertaEncoder) -> None:
+        super().__init__(builder, encoder.layers)
+        self._heads = encoder.heads
         self._key_mask = builder.add("Cast", "attention_mask", to=TensorProto.INT32)
         self._positions(encoder.position_span, encoder.max_position)
 
@@ -72,15 +72,7 @@ class EncoderBlock:
         shape = self._builder.shape(self._builder.batch, self._heads, length, length)
         self._rows = add("Expand", add("Cast", row, to=TensorProto.INT32), shape)
 
-    def layer(self, layer: Layer, x: str, only: str | None = None) -> str:
-        """[batch x tokens, hidden] of the same; of the rows in `only` where it is given, since nobody reads others."""
-        context = self._attention(layer, x)
-        if only is not None:
-            context, x = (self._builder.add("Gather", rows, only) for rows in (context, x))
-        x = self._residual(context, layer.output, x, layer.attention_norm)
-        return self._residual(self._builder.gelu(x, layer.up), layer.down, x, layer.norm)
-
-    def _attention(self, layer: Layer, x: str) -> str:
+    def _attention(self, layer: DebertaLayer, x: str) -> str:
         """DeBERTa's three products: content with content, content with position, position with content."""
         add, shape = self._builder.add, self._builder.shape
         batch, length = self._builder.batch, self._builder.length
@@ -110,9 +102,3 @@ class EncoderBlock:
         by_head = self._builder.constant(table.reshape(len(table), self._heads, -1).transpose(1, 0, 2))
         first, stop, axis = self._lowest, self._behind_highest, self._builder.constant([1])
         return self._builder.add("Slice", by_head, first, stop, axis)
-
-    def _residual(self, x: str, linear: Linear, skipped: str, norm: Norm) -> str:
-        """The norm of `linear(x) + skipped`."""
-        weight, shift, bias = map(self._builder.constant, (norm.weight, norm.bias, linear.bias))
-        inputs = (self._builder.product(x, linear.weight), skipped, weight, shift, bias)
-        return self._builder.add("SkipLayerNormalization", *inputs, domain=CONTRIB, epsilon=norm.epsilon)
