@@ -249,7 +249,8 @@ class _Reader:
         return None if node is None else node.input[1]
 
     def _looks_tokens_up(self, name: str) -> bool:
-        return self._walk.inputs[0] == self._index(name)
+        tokens: str = self._walk.inputs[0]
+        return self._index(name) == tokens
 
     def _is_embedded(self, name: str) -> bool:
         _, total = self._walk.norm(name)
