@@ -70,11 +70,14 @@ class Lstm:
 
 @dataclass(frozen=True)
 class Encoder:
-    """`position_span` is the number of buckets to either side, `max_position` the distance that fills the last one."""
+    """`position_span` is the number of buckets to either side, `max_position` the distance that fills the last one.
+
+    It is no whole number where an export in 16 bits rounded its logarithm.
+    """
 
     heads: int
     position_span: int
-    max_position: int
+    max_position: float
     layers: list[Layer]
 
 

@@ -6,6 +6,7 @@ what is built from these parts with the original.
 In the drawings the data comes from the right. What only moves, scales or masks numbers is left out.
 """
 
+import math
 import traceback
 
 import numpy as np
@@ -173,15 +174,16 @@ class _Reader:
         by_head = np.moveaxis(value, rows, 0)
         return by_head.reshape(len(by_head), -1)
 
-    def _max_position(self, position_span: int) -> int:
+    def _max_position(self, position_span: int) -> float:
         """.. <- Div <- Log, constant log((max position - 1) / middle); middle is half of the span"""
         logarithms = {output for node in self._walk.nodes("Log") for output in node.output}
         for node in self._walk.nodes("Div"):
             divisor = self._walk.number(node.input[1])
             if divisor is not None and node.input[0] in logarithms:
-                limit = round(position_span // 2 * float(np.exp(np.float64(divisor)))) + 1
+                limit = position_span // 2 * float(np.exp(np.float64(divisor))) + 1
                 if 0 < limit <= FARTHEST_POSITION:
-                    return limit
+                    # It is a whole number, unless its logarithm was rounded to 16 bits.
+                    return round(limit) if math.isclose(limit, round(limit), rel_tol=1e-5) else limit
         raise NotRecognised("no logarithmic buckets of relative positions")
 
     def _embeddings(self, embedded: str) -> tuple[Array, Norm]:
