@@ -150,13 +150,14 @@ class _Reader:
         return [(left, right, bool(self._walk.attribute(self._walk.find(scores, "MatMul"), "transB", 0)))]
 
     def _heads(self, split: str) -> int:
-        """split <- Reshape [.., heads, ..] <- Linear; what the others reshape afterwards does not count"""
-        heads = 0
-        while self._walk.linear(split) is None:
+        """split <- Transpose <- Reshape [.., heads, ..] <- Linear; what else reshapes does not count"""
+        heads, turned = 0, False
+        while (step := self._walk.step(split)) is not None:
             node = self._walk.node(split)
-            if node.op_type == "Reshape":
+            if node.op_type == "Reshape" and turned:
                 heads = next((size for size in self._walk.sizes(node.input[1]) if size > 1), heads)
-            split = self._walk.step(split) or ""
+            turned = node.op_type == "Transpose" or (turned and node.op_type != "Reshape")
+            split = step
         if not heads:
             raise NotRecognised("no number of heads")
         return heads
@@ -227,7 +228,9 @@ class _Reader:
             name = names.pop()
             if (linear := self._walk.linear(name)) is not None:
                 found[name] = linear
-            elif (node := self._walk.producer(name)) is not None and self._walk.constant(name) is None:
+            elif (node := self._walk.producer(name)) is not None and node.op_type == "Reshape":
+                names.append(node.input[0])
+            elif node is not None and self._walk.constant(name) is None:
                 seen.add(node.op_type)
                 names += node.input
         if len(found) == 1 and seen & {"Erf", "Gelu"}:

@@ -162,10 +162,10 @@ class Walk:
         return found
 
     def linear(self, name: str) -> tuple[Linear, str] | None:
-        """name <- (Add <- bias, (Reshape)) <- MatMul <- x, weight; a bias may come in two parts"""
+        """name <- (Add <- bias) <- MatMul <- x, weight; with reshapes between, and a bias that may come in two parts"""
         biases: list[Array] = []
         while (node := self._producers.get(name)) is not None and node.op_type != "MatMul":
-            if node.op_type == "Reshape" and biases:
+            if node.op_type == "Reshape":
                 name = node.input[0]
             elif node.op_type == "Add" and (bias := self.constant(node.input[1])) is not None:
                 # A row that is added to every other one.

@@ -268,9 +268,7 @@ def test_weights_of_4_bits_are_read_as_what_they_are(symmetric: bool, tmp_path: 
         packed = np.zeros((columns, blocks, 16), np.uint8)
         scales = np.zeros(columns * blocks, np.float32)
         zeros = np.zeros(columns * -(-blocks // 2), np.uint8)
-        _pybind_state.quantize_matmul_4bits(
-            packed, to.constants[weight], scales, zeros, 32, columns, rows, symmetric
-        )
+        _pybind_state.quantize_matmul_4bits(packed, to.constants[weight], scales, zeros, 32, columns, rows, symmetric)
         inputs = [x, *map(to.constant, (packed, scales, *([] if symmetric else [zeros])))]
         sizes = {"K": rows, "N": columns, "bits": 4, "block_size": 32}
         to.add("MatMulNBits", *inputs, name=node.output[0], domain=CONTRIB, **sizes)
