@@ -105,11 +105,14 @@ class BertEncoder:
 
 @dataclass(frozen=True)
 class DebertaEncoder:
-    """`position_span` is the number of buckets to either side, `max_position` the distance that fills the last one."""
+    """`position_span` is the number of buckets to either side, `max_position` the distance that fills the last one.
+
+    It is no whole number where an export in 16 bits rounded its logarithm.
+    """
 
     heads: int
     position_span: int
-    max_position: int
+    max_position: float
     layers: Sequence[DebertaLayer]
 
 

@@ -6,6 +6,7 @@ what is built from these parts with the original.
 In the drawings the data comes from the right. What only moves, scales or masks numbers is left out.
 """
 
+import math
 import traceback
 
 import numpy as np
@@ -180,17 +181,18 @@ class _Reader:
         return [term for side in node.input for term in self._terms(side)]
 
     def _heads(self, split: str, hidden: int) -> int:
-        """split <- Reshape [.., heads, head size] <- Linear; what the others reshape afterwards does not count
+        """split <- Transpose <- Reshape [.., heads, head size] <- Linear; what else reshapes does not count
 
         One of the two may be -1.
         """
-        heads = 0
-        while self._walk.linear(split) is None:
+        heads, turned = 0, False
+        while (step := self._walk.step(split)) is not None:
             node = self._walk.node(split)
-            if node.op_type == "Reshape":
+            if node.op_type == "Reshape" and turned:
                 count, size = [0, 0, *self._walk.sizes(node.input[1])][-2:]
                 heads = count if count > 0 else hidden // size if count < 0 < size else heads
-            split = self._walk.step(split) or ""
+            turned = node.op_type == "Transpose" or (turned and node.op_type != "Reshape")
+            split = step
         if not heads:
             raise NotRecognised("no number of heads")
         return heads
@@ -208,15 +210,16 @@ class _Reader:
         by_head = np.moveaxis(value, rows, 0)
         return by_head.reshape(len(by_head), -1)
 
-    def _max_position(self, position_span: int) -> int:
+    def _max_position(self, position_span: int) -> float:
         """.. <- Div <- Log, constant log((max position - 1) / middle); middle is half of the span"""
         logarithms = {output for node in self._walk.nodes("Log") for output in node.output}
         for node in self._walk.nodes("Div"):
             divisor = self._walk.number(node.input[1])
             if divisor is not None and node.input[0] in logarithms:
-                limit = round(position_span // 2 * float(np.exp(np.float64(divisor)))) + 1
+                limit = position_span // 2 * float(np.exp(np.float64(divisor))) + 1
                 if 0 < limit <= FARTHEST_POSITION:
-                    return limit
+                    # It is a whole number, unless its logarithm was rounded to 16 bits.
+                    return round(limit) if math.isclose(limit, round(limit), rel_tol=1e-5) else limit
         raise NotRecognised("no logarithmic buckets of relative positions")
 
     def _embeddings(self, embedded: str) -> Embeddings:
@@ -307,7 +310,9 @@ class _Reader:
             name = names.pop()
             if (linear := self._walk.linear(name)) is not None:
                 found[name] = linear
-            elif (node := self._walk.producer(name)) is not None and self._walk.constant(name) is None:
+            elif (node := self._walk.producer(name)) is not None and node.op_type == "Reshape":
+                names.append(node.input[0])
+            elif node is not None and self._walk.constant(name) is None:
                 seen.add(node.op_type)
                 names += node.input
         if len(found) == 1 and seen & {"Erf", "Gelu"}:

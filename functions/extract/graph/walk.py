@@ -38,6 +38,16 @@ class Walk:
         self._nodes = graph.nodes
         self._producers: dict[str, NodeProto] = {name: node for node in graph.nodes for name in node.output if name}
         self._graph = graph
+        self._sizes = self._of_sizes()
+
+    def _of_sizes(self) -> set[str]:
+        """What depends on nothing but sizes and constants, as the root of a vector's length does."""
+        found: set[str] = set()
+        for node in self._nodes:
+            known = all(name in found or name in self._graph.constants for name in reads(node))
+            if node.op_type in ("Shape", "Size") or known:
+                found.update(node.output)
+        return found
 
     def nodes(self, operator: str) -> Iterator[NodeProto]:
         return (node for node in self._nodes if node.op_type == operator)
@@ -104,6 +114,8 @@ class Walk:
         if node.op_type == "Where":
             _, chosen, otherwise = node.input
             return str(chosen if self.constant(otherwise) is not None else otherwise)
+        if node.op_type == "Mul" and node.input[0] in self._sizes:
+            return str(node.input[1])
         return node.input[DATA_INPUT[node.op_type]] if node.op_type in DATA_INPUT else None
 
     def constant(self, name: str) -> Array | None:
@@ -150,20 +162,26 @@ class Walk:
         return found
 
     def linear(self, name: str) -> tuple[Linear, str] | None:
-        """name <- (Add <- bias) <- MatMul <- x, weight"""
-        bias: Array | None = None
-        for side, other in self.either_side(name, "Add"):
-            bias = self.constant(side)
-            if bias is not None and bias.shape[-1:] == (bias.size,):
-                bias, name = bias.reshape(-1), other
-                break
-        node = self._producers.get(name)
-        if node is None or node.op_type != "MatMul":
+        """name <- (Add <- bias) <- MatMul <- x, weight; with reshapes between, and a bias that may come in two parts"""
+        biases: list[Array] = []
+        while (node := self._producers.get(name)) is not None and node.op_type != "MatMul":
+            if node.op_type == "Reshape":
+                name = node.input[0]
+            elif node.op_type == "Add" and (bias := self.constant(node.input[1])) is not None:
+                # A row that is added to every other one.
+                if bias.shape[-1:] != (bias.size,):
+                    return None
+                biases.append(bias.reshape(-1))
+                name = node.input[0]
+            else:
+                return None
+        if node is None:
             return None
         x, right = node.input
         weight = self.constant(right)
         if weight is None or weight.ndim != 2:
             return None
-        if bias is None or bias.shape != weight.shape[1:]:
-            bias = np.zeros(weight.shape[1], weight.dtype)
-        return Linear(weight, bias), x
+        bias = np.zeros(weight.shape[1], weight.dtype)
+        for part in biases:
+            bias = bias + part
+        return (Linear(weight, bias), x) if bias.shape == weight.shape[1:] else None

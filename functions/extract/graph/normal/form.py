@@ -18,10 +18,11 @@ from functions.extract.graph.normal.widen import widen
 
 @dataclass(frozen=True)
 class Normal:
-    """`rounds`: the export computes with fewer bits than 32, so that this graph gives other numbers."""
+    """`halved`, `quantised`: the export computes in 16 or in 8 bits, so that this graph gives other numbers."""
 
     graph: Flat
-    rounds: bool
+    halved: bool
+    quantised: bool
 
 
 def normal(model: ModelProto) -> Normal:
@@ -36,4 +37,4 @@ def normal(model: ModelProto) -> Normal:
     graph = fuse(graph)
     spell(graph)
     fold(graph)
-    return Normal(graph, halved or quantised)
+    return Normal(graph, halved, quantised)

@@ -33,13 +33,13 @@ def in_numpy(layer: DebertaLayer, x: Array, heads: int, rows: Array) -> Array:
     return encoders.in_numpy(layer, context.transpose(1, 0, 2).reshape(x.shape), x)
 
 
-def position_rows(distance: Array, span: int, max_position: int) -> Array:
+def position_rows(distance: Array, span: int, max_position: float) -> Array:
     """The row of a position table, [2 x span, hidden], for a distance between two tokens."""
     rows: Array = np.clip(buckets(distance, span, max_position) + span, 0, 2 * span - 1)
     return rows
 
 
-def buckets(distance: Array, span: int, max_position: int) -> Array:
+def buckets(distance: Array, span: int, max_position: float) -> Array:
     """DeBERTa's buckets of relative positions: exact up to half of `span`, logarithmic beyond it."""
     middle = span // 2
     magnitude = np.maximum(np.abs(distance), middle).astype(np.float32)
@@ -57,10 +57,11 @@ class DebertaBlock(encoders.EncoderBlock[DebertaLayer]):
         self._key_mask = builder.add("Cast", "attention_mask", to=TensorProto.INT32)
         self._positions(encoder.position_span, encoder.max_position)
 
-    def _positions(self, span: int, limit: int) -> None:
+    def _positions(self, span: int, max_position: float) -> None:
         """For every query and key the row of a layer's position tables, of which only the rows in use are kept."""
         add, constant, length = self._builder.add, self._builder.constant, self._builder.length
-        table, at_zero = constant(position_rows(np.arange(-limit, limit + 1), span, limit)), constant([limit])
+        limit = math.ceil(max_position)
+        table, at_zero = constant(position_rows(np.arange(-limit, limit + 1), span, max_position)), constant([limit])
         farthest = add("Min", add("Sub", length, constant([1])), at_zero)
         self._lowest = add("Gather", table, add("Sub", at_zero, farthest))
         highest = add("Gather", table, add("Add", at_zero, farthest))
