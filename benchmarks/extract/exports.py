@@ -245,7 +245,7 @@ TITLES = (
 
 def exports(folder: Path, only: str) -> Iterable[Path]:
     """By chain, opset and form."""
-    return sorted(path.parent for path in folder.glob(f"*/{MODEL}") if fnmatch(path.parent.name, only))
+    return sorted(path.parent for path in folder.glob(f"[!.]*/{MODEL}") if fnmatch(path.parent.name, only))
 
 
 def main() -> None:

@@ -25,7 +25,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.harness.folders import CACHE
+from benchmarks.harness.folders import ROOT
 from benchmarks.models.gliner import ENCODER
 
 SCRIPT = Path(__file__).with_name("export_with.py")
@@ -63,7 +63,7 @@ CHAINS: dict[str, tuple[str, ...]] = {
 }
 OPSETS = range(11, 21)
 MODEL, CONFIG, TOKENIZER = "model.onnx", "gliner_config.json", "tokenizer.json"
-INDEX, SOURCES = "INDEX.txt", ".sources"
+INDEX, SOURCES, MAKING = "INDEX.txt", ".sources", ".making"
 EMBEDDED = "embedded"
 # Those of the hub by size, with as many layers and tokens as it takes to see the shape; and one as large as it is.
 CUT = {"num_hidden_layers": 2, "vocab_size": 5000}
@@ -193,41 +193,33 @@ def make(chain: str, wanted: Sequence[Job], out: Path, python: Path) -> dict[str
     """Run `wanted` in one process, and in a new one where that one ends; what failed, by name."""
     failed = {}
     left = list(wanted)
-    while left:
-        process = subprocess.Popen(
-            # -P: the script's own folder has a module by the name of a package.
-            [str(python), "-P", "-W", "ignore", str(SCRIPT)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=(out / f"{chain}.log").open("a"),
-            text=True,
-            env={**os.environ, "HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1", "PYTHONPATH": ""},
-        )
-        assert process.stdin
-        assert process.stdout
-        with process:
-            while left:
-                job = left.pop(0)
-                said = _one(job, out, process)
-                if said:
-                    failed[job.name] = said
-                    shutil.rmtree(out / job.name, ignore_errors=True)
-                print(f"{job.name}: {said or 'ok'}", flush=True)
-                if process.poll() is not None:
-                    break
+    # -P: the script's own folder has a module by the name of a package.
+    command = [str(python), "-P", "-W", "ignore", str(SCRIPT)]
+    variables = {**os.environ, "HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1"}
+    pipe = subprocess.PIPE
+    with (out / f"{chain}.log").open("a") as log:
+        while left:
+            with subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=log, text=True, env=variables) as process:
+                while left and process.poll() is None:
+                    job = left.pop(0)
+                    if said := _one(job, out, process):
+                        failed[job.name] = said
+                    print(f"{job.name}: {said or 'ok'}", flush=True)
     return failed
 
 
 def _one(job: Job, out: Path, process: "subprocess.Popen[str]") -> str:
+    """What failed, or nothing."""
     exports = job.treatment == "export"
     source = out / SOURCES / job.source if exports else out / job.source / MODEL
     if not source.exists():
         return f"{job.source} failed"
-    target = out / job.name
-    target.mkdir(exist_ok=True)
+    # Named when it is whole: what has its name is kept.
+    target = out / MAKING
+    shutil.rmtree(target, ignore_errors=True)
+    target.mkdir()
     for name in (CONFIG, TOKENIZER):
-        if not (target / name).exists():
-            os.link((source if exports else source.parent) / name, target / name)
+        os.link((source if exports else source.parent) / name, target / name)
     request = {
         "treatment": job.treatment,
         "source": str(source),
@@ -243,7 +235,9 @@ def _one(job: Job, out: Path, process: "subprocess.Popen[str]") -> str:
     process.stdin.flush()
     if not (answer := process.stdout.readline()):
         return f"the process ended with {process.wait()}"
-    return str(json.loads(answer))
+    if not (said := str(json.loads(answer))):
+        target.rename(out / job.name)
+    return said
 
 
 def environment(chain: str, folder: Path) -> Path:
@@ -259,18 +253,18 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Exports a GLiNER with tool chains of several years.")
     parser.add_argument("out", type=Path, metavar="OUT")
     parser.add_argument("--only", default="*", metavar="PATTERN", help="names to make, as of a shell: t23-o14-*")
-    parser.add_argument("--envs", type=Path, default=CACHE / "exports-environments")
+    parser.add_argument("--envs", type=Path, default=ROOT / ".venv-bench-exports")
     options = parser.parse_args()
     out = options.out.resolve()
     write_sources(out / SOURCES)
-    wanted = [job for job in jobs() if fnmatch(job.name, options.only) and not (out / job.name / MODEL).exists()]
+    wanted = [job for job in jobs() if fnmatch(job.name, options.only) and not (out / job.name).exists()]
     index = out / INDEX
     known = index.read_text(encoding="utf-8").splitlines() if index.exists() else []
     failed = {name: reason for name, _, reason in (line.partition(": ") for line in known)}
     for job in wanted:
         failed.pop(job.name, None)
     for chain, group in groupby(wanted, lambda job: job.chain):
-        failed |= make(chain, list(group), out, environment(chain, options.envs))
+        failed |= make(chain, list(group), out, environment(chain, options.envs.resolve()))
         lines = [f"{name}: {reason}\n" for name, reason in sorted(failed.items())]
         index.write_text("".join(lines), encoding="utf-8")
 
