@@ -15,7 +15,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from fnmatch import fnmatch
 from pathlib import Path
@@ -28,7 +28,7 @@ from benchmarks.harness import machine
 from benchmarks.harness.folders import ROOT, save
 from benchmarks.harness.statistics import in_turns, percentile
 from benchmarks.harness.table import table
-from benchmarks.models.exports import CONFIG, INDEX, MODEL
+from benchmarks.models.exports import CONFIG, INDEX, MODEL, TOKENIZER
 from functions.extract.feeds import Text, feeds
 from functions.extract.graph.prepare import NOT_REBUILT
 
@@ -36,6 +36,8 @@ from functions.extract.graph.prepare import NOT_REBUILT
 SINGLE = (([4], 1), ([420], 3), ([200], 3))
 BATCH = (([40, 7, 150], 2), ([1, 30], 4))
 TIMED = 2
+SENTENCES = ROOT / "tests/data/entities.jsonl"
+LABELS = ("Person", "Organization", "Location", "Date")
 SIDES = ("export", "rebuilt")
 
 Probe = Mapping[str, Any]
@@ -56,27 +58,34 @@ class Side:
         return float(answer["ms"])
 
 
-def probes(class_token: int, vocabulary: int, max_width: int) -> list[Probe]:
-    """Texts of random tokens."""
-    random = np.random.default_rng(1)
-    ordinary = np.setdiff1d(np.arange(4, vocabulary), [class_token])
+def probes(tokenizer: Path, class_token: int, max_width: int) -> list[Probe]:
+    """Texts out of the held-out sentences; words are what stands between spaces."""
+    from tokenizers import Tokenizer
 
-    def text(words: int, labels: int) -> Text:
-        prompt = [token for _ in range(labels) for token in (class_token, *random.choice(ordinary, 2).tolist())]
-        tokens, word_of_token = [1, *prompt, 2], [0] * (len(prompt) + 2)
-        for word in range(1, words + 1):
-            # Four tokens of three words, about what DeBERTa's tokenizer makes of news.
-            pieces = 1 + (word % 3 == 0)
-            tokens += random.choice(ordinary, pieces).tolist()
-            word_of_token += [word, 0][:pieces]
-        return Text([*tokens, 2], [*word_of_token, 0], words)
+    known = Tokenizer.from_file(str(tokenizer))
+    first, last = known.encode("").ids
+    sentences = SENTENCES.read_text(encoding="utf-8").splitlines()
+    words = " ".join(json.loads(sentence)["text"] for sentence in sentences).split()
 
-    return [feeds([text(words, labels) for words in lengths], max_width, 0) for lengths, labels in (*SINGLE, *BATCH)]
+    def tokens(word: str) -> list[int]:
+        found: list[int] = known.encode(word, add_special_tokens=False).ids
+        return found
 
+    def text(count: int, labels: int, begin: int) -> Text:
+        prompt = [token for label in LABELS[:labels] for token in (class_token, *tokens(label))]
+        ids = [first, *prompt, known.token_to_id("<<SEP>>")]
+        word_of_token = [0] * len(ids)
+        for number, word in enumerate(words[begin : begin + count], 1):
+            pieces = tokens(word)
+            ids += pieces
+            word_of_token += [number, *[0] * len(pieces)][: len(pieces)]
+        return Text([*ids, last], [*word_of_token, 0], count)
 
-def vocabulary_of(config: Mapping[str, Any]) -> int:
-    """The least that the export and the tokenizer know."""
-    return int(min(config["vocab_size"], config["class_token_index"]))
+    made = []
+    for number, (lengths, labels) in enumerate((*SINGLE, *BATCH)):
+        texts = [text(count, labels, 500 * number + 200 * place) for place, count in enumerate(lengths)]
+        made.append(feeds(texts, max_width, 0))
+    return made
 
 
 @contextmanager
@@ -145,13 +154,13 @@ def rebuild(model: Path, target: Path) -> str:
     return f"exit code {done.returncode}: {done.stderr.strip().rpartition(chr(10))[2]}"
 
 
-def differences(folder: Path, sides: Sequence[Side], inputs: Sequence[Probe]) -> dict[str, float | str]:
+def differences(folder: Path, sides: Mapping[str, Side], inputs: Sequence[Probe]) -> dict[str, float | str]:
     """Largest ones of logits, of texts alone and side by side, and of scores; or what failed."""
     found: dict[str, float | str] = {"alone": 0.0, "batch": 0.0, "scores": 0.0, "largest": 0.0}
     for number, probe in enumerate(inputs):
         kind = "alone" if number < len(SINGLE) else "batch"
         logits = []
-        for name, each in zip(SIDES, sides, strict=True):
+        for name, each in sides.items():
             path = folder / f"{name}-{number}.npy"
             try:
                 each.ask(number, path)
@@ -159,7 +168,7 @@ def differences(folder: Path, sides: Sequence[Side], inputs: Sequence[Probe]) ->
                 found[kind] = f"{name}: {error}"
                 break
             logits.append(np.load(path).astype(np.float32))
-        if len(logits) < len(SIDES) or isinstance(found[kind], str):
+        if len(logits) < len(sides) or isinstance(found[kind], str):
             continue
         if logits[0].shape != logits[1].shape:
             found[kind] = f"the shapes {logits[0].shape} and {logits[1].shape}"
@@ -169,7 +178,8 @@ def differences(folder: Path, sides: Sequence[Side], inputs: Sequence[Probe]) ->
         if kind == "alone":
             values["scores"] = np.abs(_score(left) - _score(right))
         for key, value in values.items():
-            found[key] = max(float(found[key]), float(value.max()))
+            # Unlike max(), it does not lose what is no number.
+            found[key] = float(np.maximum(float(found[key]), value.max()))
     return found
 
 
@@ -181,24 +191,22 @@ def _score(logits: NDArray[Any]) -> NDArray[Any]:
 def measure(export: Path, rounds: int, threads: int) -> dict[str, Any]:
     """All figures of one export."""
     config = json.loads((export / CONFIG).read_text(encoding="utf-8"))
-    inputs = probes(config["class_token_index"], vocabulary_of(config), config["max_width"])
+    inputs = probes(export / TOKENIZER, config["class_token_index"], config["max_width"])
     figures: dict[str, Any] = {"name": export.name, "bytes": (export / MODEL).stat().st_size}
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         for number, probe in enumerate(inputs):
             np.savez(folder / f"{number}.npz", **probe)
         figures["reason"] = rebuild(export / MODEL, folder / MODEL)
-        files = [export / MODEL, *([] if figures["reason"] else [folder / MODEL])]
-        # Loaded one after the other: two at once would wait for each other.
+        files = {"export": export / MODEL} | ({} if figures["reason"] else {"rebuilt": folder / MODEL})
         try:
-            with running(files[0], folder, threads) as first, running(files[-1], folder, threads) as last:
-                sides = {"export": first} if figures["reason"] else {"export": first, "rebuilt": last}
+            with ExitStack() as stack:
+                sides = {name: stack.enter_context(running(file, folder, threads)) for name, file in files.items()}
                 figures |= {name: dict(each.figures) for name, each in sides.items()}
                 if not figures["reason"]:
-                    figures["differences"] = differences(folder, [first, last], inputs)
-                times = _times(sides, rounds)
-                for name, each in times.items():
-                    figures[name]["ms"] = percentile(each, 0.5)
+                    figures["differences"] = differences(folder, sides, inputs)
+                for name, times in _times(sides, rounds).items():
+                    figures[name]["ms"] = percentile(times, 0.5)
         except RuntimeError as error:
             figures["error"] = str(error)
     return figures
