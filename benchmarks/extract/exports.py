@@ -73,7 +73,7 @@ def probes(tokenizer: Path, class_token: int, max_width: int) -> list[Probe]:
 
     def text(count: int, labels: int, begin: int) -> Text:
         prompt = [token for label in LABELS[:labels] for token in (class_token, *tokens(label))]
-        ids = [first, *prompt, known.token_to_id("<<SEP>>")]
+        ids = [first, *prompt, *tokens("<<SEP>>")]
         word_of_token = [0] * len(ids)
         for number, word in enumerate(words[begin : begin + count], 1):
             pieces = tokens(word)
@@ -81,7 +81,7 @@ def probes(tokenizer: Path, class_token: int, max_width: int) -> list[Probe]:
             word_of_token += [number, *[0] * len(pieces)][: len(pieces)]
         return Text([*ids, last], [*word_of_token, 0], count)
 
-    made = []
+    made: list[Probe] = []
     for number, (lengths, labels) in enumerate((*SINGLE, *BATCH)):
         texts = [text(count, labels, 500 * number + 200 * place) for place, count in enumerate(lengths)]
         made.append(feeds(texts, max_width, 0))
