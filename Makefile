@@ -6,6 +6,7 @@
 # make bench-summarize, bench-summarize-8b: /summarize beside other servers; see benchmarks/README.md
 # make bench-backends: llama.cpp built portably beside native, and each CPU backend by itself
 # make bench-extract: /extract beside other ways to run GLiNER
+# make bench-exports: GLiNERs as tool chains of several years export them; is each rebuilt, equal and faster?
 # make bench-audio: /audio beside other ways to serve edge-tts, in front of a loopback cloud
 # make image-test: build the image with buildah and try it, offline; needs root, buildah and debootstrap
 # make siege: crowds, strangers and slow clients on the loopback, with what each row should be
@@ -30,7 +31,7 @@ ifeq ($(filter native portable,$(LLAMA_BUILD)),)
 $(error LLAMA_BUILD is native or portable, not "$(LLAMA_BUILD)")
 endif
 
-.PHONY: run test coverage lint format lock clean bench-summarize bench-summarize-8b bench-backends soak-summarize bench-extract bench-audio \
+.PHONY: run test coverage lint format lock clean bench-summarize bench-summarize-8b bench-backends soak-summarize bench-extract bench-exports bench-audio \
 	image-test siege fuzz
 
 run: $(VENV)/service.stamp
@@ -59,7 +60,7 @@ format: $(VENV)/dev.stamp
 	$(BIN)/ruff format .
 
 clean:
-	rm -rf $(VENV) $(BENCH) $(BACKENDS) $(BENCH_EXTRACT) $(BENCH_EXTRACT)-fast .mypy_cache .pytest_cache .ruff_cache .hypothesis .coverage .coverage.*
+	rm -rf $(VENV) $(BENCH) $(BACKENDS) $(BENCH_EXTRACT) $(BENCH_EXTRACT)-fast $(EXPORTS_ENVS) .mypy_cache .pytest_cache .ruff_cache .hypothesis .coverage .coverage.*
 
 $(VENV)/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "the Factory needs Python 3.11 or newer")'
@@ -115,6 +116,8 @@ fuzz: $(VENV)/dev.stamp
 BENCH := .venv-bench-summarize
 BENCH_EXTRACT := .venv-bench-extract
 BENCH_MODELS := benchmarks/.cache/models
+BENCH_EXPORTS := benchmarks/.cache/exports
+EXPORTS_ENVS := .venv-bench-exports
 
 bench-summarize: $(VENV)/dev.stamp $(BENCH)/peers.stamp $(BENCH_MODELS)/llama-1b.gguf
 	$(BIN)/python -m benchmarks.summarize.overhead --model $(BENCH_MODELS)/llama-1b.gguf
@@ -163,6 +166,11 @@ $(BENCH_EXTRACT)/peers.stamp $(BENCH_EXTRACT)-fast/peers.stamp:
 
 $(BENCH_MODELS)/gliner-small/model.onnx: benchmarks/models/gliner.py | $(BENCH_EXTRACT)/peers.stamp
 	$(BENCH_EXTRACT)/bin/python -W ignore -m benchmarks.models.gliner $(@D)
+
+# Torch and gliner of three times, each in an environment of its own below $(EXPORTS_ENVS).
+bench-exports: $(VENV)/dev.stamp
+	$(BIN)/python -m benchmarks.models.exports $(BENCH_EXPORTS) --envs $(EXPORTS_ENVS)
+	$(BIN)/python -m benchmarks.extract.exports $(BENCH_EXPORTS)
 
 bench-audio: $(VENV)/dev.stamp
 	$(BIN)/python -m benchmarks.audio.compare
