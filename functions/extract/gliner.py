@@ -1,6 +1,7 @@
 """GLiNER without torch: `tokenizers` for the prompt, `onnxruntime` for the model, numpy between them."""
 
 import json
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
     from tokenizers import Encoding, Tokenizer
 
     from functions.extract.candidates import Candidates
+
+logger = logging.getLogger(__name__)
 
 # Attention takes memory with the square of a window's tokens, labels included; 384 words of news are some 500.
 MAX_WINDOW_TOKENS = 1024
@@ -56,8 +59,7 @@ class GlinerEngine:
         self, name: str, config: GlinerConfig, tokenizer: "Tokenizer", session: Any, settings: ExtractSettings
     ) -> None:
         self.name = name
-        # Quantised activations are scaled by the whole batch: what runs beside a text would change its scores.
-        self.batch_tokens = settings.batch_tokens if settings.precision != "int8" else 0
+        self.batch_tokens = settings.batch_tokens
         self._config = config
         self._tokenizer = tokenizer
         self._session = session
@@ -106,11 +108,21 @@ class GlinerEngine:
 
         Blocks while the model runs, once for all windows, padded to the longest.
         """
+        return [_spans(encoded, rows) for encoded, rows in zip(windows, self.logits(windows), strict=True)]
+
+    def logits(self, windows: Sequence[EncodedWindow]) -> "NDArray[np.float32]":
+        """[windows, words, max_width, labels], padded to the longest window and to the most labels."""
         from functions.extract.feeds import feeds
 
         inputs = feeds([encoded.row for encoded in windows], self._config.max_width, self._pad_id)
-        (logits,) = self._session.run(["logits"], inputs)
-        return [_spans(encoded, rows) for encoded, rows in zip(windows, logits, strict=True)]
+        logits: NDArray[np.float32] = self._session.run(["logits"], inputs)[0]
+        return logits
+
+    def run_one_by_one(self, reason: str) -> None:
+        """No batches from now on. `reason` is what the log says of the model."""
+        if self.batch_tokens:
+            logger.info("model %s: one text at a time: %s", self.name, reason)
+        self.batch_tokens = 0
 
     def rest(self) -> None:
         """Give back the memory that large windows took: onnxruntime keeps it, and lets go of it only in a run."""
@@ -119,10 +131,17 @@ class GlinerEngine:
 
         options = onnxruntime().RunOptions()
         options.add_run_config_entry("memory.enable_memory_arena_shrinkage", "cpu:0")
-        self._session.run(["logits"], feeds([self._least_window().row], self._config.max_width, self._pad_id), options)
+        least = self.window("word", ["label"]).row
+        self._session.run(["logits"], feeds([least], self._config.max_width, self._pad_id), options)
+
+    def window(self, text: str, labels: Sequence[str]) -> EncodedWindow:
+        """The first window of a text that has words."""
+        encoded = self.read(text, self.prompt(labels), labels, 0.5).take()
+        assert encoded is not None
+        return encoded
 
     def check(self, path: Path) -> None:
-        """Raises ModelLoadFailed when the model at `path` cannot answer for a text of one word."""
+        """Raises ModelLoadFailed when the tokenizer is not that of the model at `path`."""
         for role, token in (("ent_token", self._config.ent_token), ("sep_token", self._config.sep_token)):
             if self._tokenizer.token_to_id(token) is None:
                 raise ModelLoadFailed(f"the tokenizer in {path.parent} has no {role} {token!r}: it is another model's")
@@ -130,16 +149,6 @@ class GlinerEngine:
         if expected is not None and index != expected:
             reason = f"{self._config.ent_token!r} is token {index}, but {expected} for the model"
             raise ModelLoadFailed(f"the tokenizer in {path.parent} is another model's: {reason}")
-        try:
-            self.spans([self._least_window()])
-        except Exception as error:
-            raise ModelLoadFailed(f"{path} does not answer: {error}") from error
-
-    def _least_window(self) -> EncodedWindow:
-        labels = ["label"]
-        encoded = self.read("word", self.prompt(labels), labels, 0.5).take()
-        assert encoded is not None
-        return encoded
 
 
 def _spans(encoded: EncodedWindow, logits: "NDArray[np.float32]") -> "Candidates":

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from common.errors import ModelLoadFailed
 from common.settings import ExtractSettings, cpu_threads
+from functions.extract import trial
 from functions.extract.candidates import Candidates
 from functions.extract.gliner import GlinerConfig, GlinerEngine
 from functions.extract.reader import EncodedWindow
@@ -73,4 +74,5 @@ def load_reference(
     gliner.eval()
     engine = ReferenceEngine(name, config, tokenizer, gliner, settings)
     engine.check(folder / "the checkpoint")
+    trial.run(engine, folder / "the checkpoint")
     return engine

@@ -1,6 +1,5 @@
 """POST /extract through HTTP."""
 
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -114,17 +113,6 @@ def test_a_span_may_carry_several_labels_only_when_that_is_asked_for(runner: Run
 def test_special_tokens_in_a_text_are_only_text(gliner: GlinerEngine) -> None:
     text = f"<<ENT>> Location <<SEP>> [SEP] {APPLE}"
     assert "Tim Cook" in [entity.text for entity in extract(gliner, text).entities]
-
-
-@pytest.fixture
-def copied_model(tmp_path: Path, settings_env: SettingsEnv) -> Path:
-    from common.settings import ROOT
-
-    shutil.copytree(
-        ROOT / "models" / "embedded" / "gliner", tmp_path / "model", ignore=shutil.ignore_patterns("prepared")
-    )
-    settings_env(EXTRACT__MODEL=tmp_path / "model")
-    return tmp_path / "model"
 
 
 def test_a_missing_file_is_a_clear_reason(copied_model: Path) -> None:
