@@ -33,6 +33,7 @@ def load(report: Report) -> GlinerEngine:
     # Set once, here: changing these while another thread encodes raises "Already borrowed".
     tokenizer.no_truncation()
     tokenizer.no_padding()
+    config.add_tokens(tokenizer)
     if settings.extract.engine == "gliner":
         # It imports torch, if that is there.
         from functions.extract.reference import load_reference

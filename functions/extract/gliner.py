@@ -22,13 +22,16 @@ logger = logging.getLogger(__name__)
 
 # Attention takes memory with the square of a window's tokens, labels included; 384 words of news are some 500.
 MAX_WINDOW_TOKENS = 1024
+# What the package takes for entries that a configuration leaves out, and for an index that is not set.
+MAX_WIDTH, MAX_LEN, UNSET = 12, 384, -1
 # This engine supports these values only. A configuration with another one is refused.
 SUPPORTED = {
-    "span_mode": "markerV0",
     "subtoken_pooling": "first",
     "words_splitter_type": "whitespace",
     "labels_encoder": None,
 }
+# All other modes are the graph's own affair: from the same inputs they make the same logits.
+TOKEN_LEVEL = ("token_level", "token-level")
 
 
 @dataclass(frozen=True)
@@ -39,17 +42,30 @@ class GlinerConfig:
     max_len: int
     ent_token: str
     sep_token: str
+    # None where it is not set: it is then the place of `ent_token` in the tokenizer.
     class_token_index: int | None
 
     @classmethod
     def read(cls, path: Path) -> "GlinerConfig":
         """Raises ModelLoadFailed for a model that this engine would answer wrongly for."""
         raw: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        if raw.get("span_mode") in TOKEN_LEVEL:
+            raise ModelLoadFailed(f"{path}: span_mode {raw['span_mode']!r} is not supported, only modes of spans")
         for key, supported in SUPPORTED.items():
             if raw.get(key, supported) != supported:
                 raise ModelLoadFailed(f"{path}: {key} {raw[key]!r} is not supported, only {supported!r}")
         tokens = raw.get("ent_token", "<<ENT>>"), raw.get("sep_token", "<<SEP>>")
-        return cls(raw["max_width"], raw["max_len"], *tokens, raw.get("class_token_index"))
+        index = raw.get("class_token_index", UNSET)
+        # The package sets both when one of them is not set.
+        is_set = index not in (None, UNSET) and raw.get("vocab_size") != UNSET
+        sizes = raw.get("max_width", MAX_WIDTH), raw.get("max_len", MAX_LEN)
+        return cls(*sizes, *tokens, index if is_set else None)
+
+    def add_tokens(self, tokenizer: "Tokenizer") -> None:
+        """Give the tokenizer the tokens of the prompt if it lacks them and no index is set; in the package's order."""
+        lacks = None in map(tokenizer.token_to_id, (self.ent_token, self.sep_token))
+        if lacks and self.class_token_index is None:
+            tokenizer.add_special_tokens(["[FLERT]", self.ent_token, self.sep_token])
 
 
 class GlinerEngine:
@@ -111,11 +127,17 @@ class GlinerEngine:
         return [_spans(encoded, rows) for encoded, rows in zip(windows, self.logits(windows), strict=True)]
 
     def logits(self, windows: Sequence[EncodedWindow]) -> "NDArray[np.float32]":
-        """[windows, words, max_width, labels], padded to the longest window and to the most labels."""
+        """[windows, words, max_width, labels], padded to the longest window and to the most labels.
+
+        Raises ValueError for a graph that counts otherwise: it is made for another width, or another token of labels.
+        """
         from functions.extract.feeds import feeds
 
         inputs = feeds([encoded.row for encoded in windows], self._config.max_width, self._pad_id)
         logits: NDArray[np.float32] = self._session.run(["logits"], inputs)[0]
+        words, labels = (max(sizes) for sizes in zip(*((w.row.words, len(w.labels)) for w in windows), strict=True))
+        if logits.shape != (expected := (len(windows), words, self._config.max_width, labels)):
+            raise ValueError(f"its logits have the shape {logits.shape} instead of {expected}")
         return logits
 
     def run_one_by_one(self, reason: str) -> None:

@@ -131,13 +131,6 @@ def test_a_damaged_file_is_a_clear_reason(copied_model: Path, file: str, damage:
         engine.load(lambda _: None)
 
 
-def test_a_model_of_another_kind_is_refused(copied_model: Path) -> None:
-    path = copied_model / "gliner_config.json"
-    path.write_text(path.read_text().replace('"markerV0"', '"token_level"'))
-    with pytest.raises(ModelLoadFailed, match="span_mode 'token_level' is not supported"):
-        engine.load(lambda _: None)
-
-
 def test_a_tokenizer_of_another_model_is_refused(copied_model: Path) -> None:
     path = copied_model / "tokenizer.json"
     path.write_text(path.read_text().replace("<<ENT>>", "<<CLASS>>"))
