@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from common.errors import ModelLoadFailed
 from common.settings import ExtractSettings
 from functions.extract.reader import EncodedWindow, Prompt, Reader
+from functions.extract.words import seen
 
 if TYPE_CHECKING:
     import numpy as np
@@ -90,7 +91,7 @@ class GlinerEngine:
 
     def prompt(self, labels: Sequence[str]) -> Prompt:
         """The tokens of `labels`; raises ValueError when one of them is read as a token that the model reserves."""
-        parts = [token for label in labels for token in (self._config.ent_token, label)] + [self._config.sep_token]
+        parts = [part for label in labels for part in (self._config.ent_token, seen(label))] + [self._config.sep_token]
         encoding: Encoding = self._tokenizer.encode(parts, is_pretokenized=True)
         ids = encoding.ids
         tokens = encoding.tokens
@@ -117,7 +118,7 @@ class GlinerEngine:
 
     def label_tokens(self, label: str) -> int:
         """How many tokens the prompt takes for `label`."""
-        return 1 + len(self._tokenizer.encode(label, add_special_tokens=False).ids)
+        return 1 + len(self._tokenizer.encode(seen(label), add_special_tokens=False).ids)
 
     def spans(self, windows: Sequence[EncodedWindow]) -> "list[Candidates]":
         """Of each window every span that it has to report and that scores over its threshold.
