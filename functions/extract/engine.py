@@ -40,6 +40,9 @@ def load(report: Report) -> GlinerEngine:
 
         return load_reference(wanted.name, config_path.parent, config, tokenizer, settings.extract)
     model_path = model_files.local(wanted.model, settings, report)
+    for file, place in gliner.weights(wanted.model, model_path):
+        if (found := model_files.local(file, settings, report)) != place:
+            raise ModelLoadFailed(f"{found} has to be in the folder of {model_path}")
     graph = _graph(model_path, settings.extract, report)
     with _readable(model_path):
         one_by_one = _reason_against_batches(graph)
