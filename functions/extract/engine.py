@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from common import model_files
 from common.errors import ModelLoadFailed
@@ -12,6 +12,9 @@ from common.settings import ExtractSettings, cpu_threads, get_settings
 from functions.extract import model as gliner
 from functions.extract import trial
 from functions.extract.gliner import GlinerConfig, GlinerEngine
+
+if TYPE_CHECKING:
+    from functions.extract.graph.prepare import Prepared
 
 INPUTS = {"input_ids", "attention_mask", "words_mask", "text_lengths", "span_idx", "span_mask"}
 
@@ -45,13 +48,14 @@ def load(report: Report) -> GlinerEngine:
             raise ModelLoadFailed(f"{found} has to be in the folder of {model_path}")
     graph = _graph(model_path, settings.extract, report)
     with _readable(model_path):
-        one_by_one = _reason_against_batches(graph)
-        session = _session(graph, settings.extract)
+        one_by_one = _reason_against_batches(graph.path)
+        session = _session(graph.path, settings.extract)
     names = {value.name for value in session.get_inputs()}
     if names != INPUTS:
         odd = ", ".join(sorted(names ^ INPUTS))
         raise ModelLoadFailed(f"{model_path} is no span model of GLiNER: its inputs differ in {odd}")
     engine = GlinerEngine(wanted.name, config, tokenizer, session, settings.extract)
+    engine.facts["graph"] = graph.state
     if one_by_one:
         engine.run_one_by_one(one_by_one)
     engine.check(model_path)
@@ -59,13 +63,13 @@ def load(report: Report) -> GlinerEngine:
     return engine
 
 
-def _graph(path: Path, settings: ExtractSettings, report: Report) -> Path:
-    """The file to load for the model at `path`."""
+def _graph(path: Path, settings: ExtractSettings, report: Report) -> "Prepared":
+    """What to load for the model at `path`."""
     from functions.extract.graph.prepare import prepared
 
     report(ModelStatus("loading", None, "the graph is rebuilt when it is loaded for the first time"))
     with _readable(path):
-        graph = prepared(path, settings.precision, settings.cache_folder, make=settings.rebuild).path
+        graph = prepared(path, settings.precision, settings.cache_folder, make=settings.rebuild)
     report(ModelStatus("loading"))
     return graph
 

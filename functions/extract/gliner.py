@@ -76,6 +76,8 @@ class GlinerEngine:
         self, name: str, config: GlinerConfig, tokenizer: "Tokenizer", session: Any, settings: ExtractSettings
     ) -> None:
         self.name = name
+        # What /health tells of it.
+        self.facts: dict[str, str] = {}
         self.batch_tokens = settings.batch_tokens
         self._config = config
         self._tokenizer = tokenizer

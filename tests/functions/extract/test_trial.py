@@ -72,6 +72,7 @@ def test_a_model_that_cannot_take_two_texts_at_once_takes_them_one_by_one(
     caplog.set_level(logging.INFO)
     loaded = load(copied_model, settings_env, change)
     assert loaded.batch_tokens == 0
+    assert loaded.facts["graph"].startswith("as exported: ")
     (line,) = [message for message in caplog.messages if "one text at a time" in message]
     assert line.startswith(f"model model: one text at a time: {says}")
     for text in TEXTS:
@@ -93,7 +94,8 @@ def test_a_model_of_a_fixed_size_that_a_text_does_not_have_is_refused(
         load(copied_model, settings_env, change)
 
 
-def test_the_embedded_model_takes_batches(gliner: GlinerEngine) -> None:
+def test_the_embedded_model_is_rebuilt_and_takes_batches(gliner: GlinerEngine) -> None:
+    assert gliner.facts == {"graph": "rebuilt"}
     assert gliner.batch_tokens > 0
 
 
