@@ -134,13 +134,18 @@ class GlinerEngine:
 
         Raises ValueError for a graph that counts otherwise: it is made for another width, or another token of labels.
         """
+        logits = self.run(windows)
+        words, labels = (max(sizes) for sizes in zip(*((w.row.words, len(w.labels)) for w in windows), strict=True))
+        if logits.shape != (expected := (len(windows), words, self._config.max_width, labels)):
+            raise ValueError(f"its logits have the shape {logits.shape} instead of {expected}")
+        return logits
+
+    def run(self, windows: Sequence[EncodedWindow]) -> "NDArray[np.float32]":
+        """What the model makes of them."""
         from functions.extract.feeds import feeds
 
         inputs = feeds([encoded.row for encoded in windows], self._config.max_width, self._pad_id)
         logits: NDArray[np.float32] = self._session.run(["logits"], inputs)[0]
-        words, labels = (max(sizes) for sizes in zip(*((w.row.words, len(w.labels)) for w in windows), strict=True))
-        if logits.shape != (expected := (len(windows), words, self._config.max_width, labels)):
-            raise ValueError(f"its logits have the shape {logits.shape} instead of {expected}")
         return logits
 
     def run_one_by_one(self, reason: str) -> None:
