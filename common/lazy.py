@@ -13,7 +13,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Any, Generic, Literal, TypeVar
 
@@ -39,13 +39,15 @@ _registry: dict[str, "LazyModel[Any]"] = {}
 class ModelStatus:
     """`progress` runs from 0 to 1 and is None where the loader cannot tell; `detail` is one readable sentence.
 
-    `seconds_left`: until this state ends, where the loader can tell.
+    `seconds_left`: until this state ends, where the loader can tell. `facts`: what else is to be known of a loaded
+    model, by name.
     """
 
     state: State
     progress: float | None = None
     detail: str = ""
     seconds_left: float | None = None
+    facts: Mapping[str, str] = field(default_factory=dict)
 
 
 Report = Callable[[ModelStatus], None]
@@ -55,7 +57,7 @@ class LazyModel(Generic[T]):
     """One model behind a single-flight loader, registered by name so that health can report it.
 
     `load` receives a callback for its progress; it raises `ModelLoadFailed` with the reason when it cannot load. What
-    a loaded model has as `detail` is shown with it.
+    a loaded model has as `detail` and as `facts` is shown with it.
     """
 
     def __init__(self, name: str, load: Callable[[Report], T]) -> None:
@@ -110,7 +112,8 @@ class LazyModel(Generic[T]):
         def report(status: ModelStatus) -> None:
             if self._future is future:
                 # The log names the folders; callers only see the names of files.
-                self._status = replace(status, detail=without_folders(status.detail))
+                facts = {word: without_folders(fact) for word, fact in status.facts.items()}
+                self._status = replace(status, detail=without_folders(status.detail), facts=facts)
 
         try:
             model = self._load(report)
@@ -126,7 +129,7 @@ class LazyModel(Generic[T]):
                 self._retry_later(future)
         else:
             logger.info("model %s ready after %.2f s", self.name, time.monotonic() - self._started_at)
-            report(ModelStatus("ready", 1.0, getattr(model, "detail", "")))
+            report(ModelStatus("ready", 1.0, getattr(model, "detail", ""), facts=getattr(model, "facts", {})))
             future.set_result(model)
 
     def _retry_later(self, failed: "Future[T]") -> None:

@@ -21,8 +21,10 @@ def main() -> None:
     settings = get_settings()
     logs.configure(settings.log_style, settings.log_level)
     try:
-        files = [llama.resolve(settings.summarize).file, *gliner.resolve(settings.extract).files]
-        for file in files:
+        wanted = gliner.resolve(settings.extract)
+        files = [llama.resolve(settings.summarize).file, *wanted.files]
+        while files:
+            file = files.pop(0)
             with tqdm(total=100, unit="%", disable=not sys.stderr.isatty(), leave=False) as bar:
 
                 def show(status: ModelStatus, bar: "tqdm[Any]" = bar) -> None:
@@ -31,6 +33,8 @@ def main() -> None:
 
                 path = model_files.local(file, settings, show)
             print(path)
+            if file == wanted.model:
+                files += [weights for weights, _ in gliner.weights(file, path)]
     except ModelLoadFailed as error:
         sys.exit(f"downloads: {error}")
     except KeyboardInterrupt:

@@ -3,14 +3,18 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from common import model_files
 from common.errors import ModelLoadFailed
 from common.lazy import LazyModel, ModelStatus, Report
 from common.settings import ExtractSettings, cpu_threads, get_settings
 from functions.extract import model as gliner
+from functions.extract import trial
 from functions.extract.gliner import GlinerConfig, GlinerEngine
+
+if TYPE_CHECKING:
+    from functions.extract.graph.prepare import Prepared
 
 INPUTS = {"input_ids", "attention_mask", "words_mask", "text_lengths", "span_idx", "span_mask"}
 
@@ -32,36 +36,64 @@ def load(report: Report) -> GlinerEngine:
     # Set once, here: changing these while another thread encodes raises "Already borrowed".
     tokenizer.no_truncation()
     tokenizer.no_padding()
+    config.add_tokens(tokenizer)
     if settings.extract.engine == "gliner":
         # It imports torch, if that is there.
         from functions.extract.reference import load_reference
 
         return load_reference(wanted.name, config_path.parent, config, tokenizer, settings.extract)
     model_path = model_files.local(wanted.model, settings, report)
-    session = _session(model_path, settings.extract, report)
-    engine = GlinerEngine(wanted.name, config, tokenizer, session, settings.extract)
-    engine.check(model_path)
-    return engine
-
-
-def _session(path: Path, settings: ExtractSettings, report: Report) -> Any:
-    from functions.extract.graph.prepare import prepared
-    from functions.extract.runtime import onnxruntime
-
-    report(ModelStatus("loading", None, "the graph is rebuilt when it is loaded for the first time"))
-    with _readable(path):
-        graph = prepared(path, settings.precision, settings.cache_folder, make=settings.rebuild).path
-    report(ModelStatus("loading"))
-    options = onnxruntime().SessionOptions()
-    options.intra_op_num_threads = cpu_threads(settings.threads)
-    options.inter_op_num_threads = 1
-    with _readable(path):
-        session = onnxruntime().InferenceSession(str(graph), options, providers=["CPUExecutionProvider"])
+    for file, place in gliner.weights(wanted.model, model_path):
+        if (found := model_files.local(file, settings, report)) != place:
+            raise ModelLoadFailed(f"{found} has to be in the folder of {model_path}")
+    graph = _graph(model_path, settings.extract, report)
+    with _readable(model_path):
+        one_by_one = _reason_against_batches(graph.path)
+        session = _session(graph.path, settings.extract)
     names = {value.name for value in session.get_inputs()}
     if names != INPUTS:
         odd = ", ".join(sorted(names ^ INPUTS))
-        raise ModelLoadFailed(f"{path} is no span model of GLiNER: its inputs differ in {odd}")
-    return session
+        raise ModelLoadFailed(f"{model_path} is no span model of GLiNER: its inputs differ in {odd}")
+    engine = GlinerEngine(wanted.name, config, tokenizer, session, settings.extract)
+    engine.facts["graph"] = graph.state
+    if one_by_one:
+        engine.run_one_by_one(one_by_one)
+    engine.check(model_path)
+    trial.run(engine, model_path)
+    return engine
+
+
+def _graph(path: Path, settings: ExtractSettings, report: Report) -> "Prepared":
+    """What to load for the model at `path`."""
+    from functions.extract.graph.prepare import prepared
+
+    report(ModelStatus("loading", None, "the graph is rebuilt when it is loaded for the first time"))
+    with _readable(path):
+        graph = prepared(path, settings.precision, settings.cache_folder, make=settings.rebuild)
+    report(ModelStatus("loading"))
+    return graph
+
+
+def _reason_against_batches(graph: Path) -> str:
+    """Why texts must not run together, as far as the graph shows it; empty where they may."""
+    import onnx
+
+    from functions.extract.graph.operators import scales_by_batch
+
+    loaded = onnx.load(str(graph), load_external_data=False)
+    first = [value.type.tensor_type.shape.dim[:1] for value in loaded.graph.input if value.name in INPUTS]
+    if sizes := [dim.dim_value for dims in first for dim in dims if dim.dim_value]:
+        return f"its graph is made for batches of {min(sizes)}"
+    return "what runs beside a text would change its scores (dynamic quantisation)" if scales_by_batch(loaded) else ""
+
+
+def _session(graph: Path, settings: ExtractSettings) -> Any:
+    from functions.extract.runtime import onnxruntime
+
+    options = onnxruntime().SessionOptions()
+    options.intra_op_num_threads = cpu_threads(settings.threads)
+    options.inter_op_num_threads = 1
+    return onnxruntime().InferenceSession(str(graph), options, providers=["CPUExecutionProvider"])
 
 
 @contextmanager

@@ -1,6 +1,8 @@
 """Which GLiNER the setting `model` stands for: a preset, or an address as `common.model_files` reads it."""
 
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path, PurePosixPath
 
 from common import model_files
 from common.errors import ModelLoadFailed
@@ -42,6 +44,25 @@ PRESETS = {
     f"gliner-{size}-v2.1": Preset(f"onnx-community/gliner_{size}-v2.1", f"GLiNER-{size}-v2.1")
     for size in ("small", "medium", "large", "multi")
 }
+
+
+def weights(model: ModelFile, path: Path) -> Iterator[tuple[ModelFile, Path]]:
+    """The files beside `model` that hold weights of it, and where each has to be; `path` is where `model` is.
+
+    Raises ModelLoadFailed for a damaged model, and for one that names files outside of its folder.
+    """
+    from functions.extract.graph import identity
+
+    try:
+        names = identity.weights(path, path.parent / identity.FOLDER)
+    except Exception as error:
+        raise ModelLoadFailed(f"{path} could not be read: {error}") from error
+    for name in names:
+        place = path.parent / name
+        if isinstance(model, HubFile):
+            yield replace(model, file=(PurePosixPath(model.file).parent / name).as_posix()), place
+        else:
+            yield place, place
 
 
 def resolve(settings: ExtractSettings) -> Gliner:

@@ -5,7 +5,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from functions.extract.windows import Splitter, Window, iterate_windows
+from functions.extract.windows import Window, iterate_windows
+from functions.extract.words import Splitter, seen
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -140,7 +141,8 @@ class Reader:
 
     def _encoded(self, words: list[str]) -> list[list[int]]:
         # A word of its own, as here, and a word among others have the same tokens: they are encoded one by one anyway.
-        return [encoding.ids for encoding in self._tokenizer.encode_batch(words, add_special_tokens=False)]
+        encodings = self._tokenizer.encode_batch(list(map(seen, words)), add_special_tokens=False)
+        return [encoding.ids for encoding in encodings]
 
     def _forget_before(self, index: int) -> None:
         del self._words[: index - self._first]

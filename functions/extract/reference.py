@@ -9,16 +9,19 @@ from typing import TYPE_CHECKING, Any
 
 from common.errors import ModelLoadFailed
 from common.settings import ExtractSettings, cpu_threads
-from functions.extract.candidates import Candidates
+from functions.extract import trial
 from functions.extract.gliner import GlinerConfig, GlinerEngine
 from functions.extract.reader import EncodedWindow
+from functions.extract.words import seen
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
     from tokenizers import Tokenizer
 
 
 class ReferenceEngine(GlinerEngine):
-    """Windows are cut as for the other engine. The package alone finds the entities in them."""
+    """Windows are cut, and spans decided on, as for the other engine. The package alone makes the scores."""
 
     def __init__(
         self, name: str, config: GlinerConfig, tokenizer: "Tokenizer", gliner: Any, settings: ExtractSettings
@@ -27,32 +30,17 @@ class ReferenceEngine(GlinerEngine):
         self.batch_tokens = 0
         self._gliner = gliner
 
-    def spans(self, windows: Sequence[EncodedWindow]) -> list[Candidates]:
-        return [self._spans_of(encoded) for encoded in windows]
+    def run(self, windows: Sequence[EncodedWindow]) -> "NDArray[np.float32]":
+        """Of one window. The package does not decode: what rules out what is decided once, for the whole text."""
+        import numpy as np
+
+        (window,) = windows
+        words = self._gliner.prepare_base_input([list(map(seen, window.words))])
+        batch = self._gliner.collate_batch(words, list(map(seen, window.labels)))
+        return np.asarray(self._gliner.run_batch(batch)[0], np.float32)
 
     def rest(self) -> None:
         """torch keeps no arena."""
-
-    def _spans_of(self, encoded: EncodedWindow) -> Candidates:
-        # The package finds the same words again in a text that has a space between any two.
-        words_by_start: dict[int, int] = {}
-        words_by_end: dict[int, int] = {}
-        offset = 0
-        for number, word in enumerate(encoded.words, encoded.window.start):
-            words_by_start[offset] = number
-            offset += len(word)
-            words_by_end[offset] = number
-            offset += 1
-        # Nested and with every label: which spans rule out which is decided over the whole text.
-        found = self._gliner.predict_entities(
-            " ".join(encoded.words), list(encoded.labels), flat_ner=False, threshold=encoded.threshold, multi_label=True
-        )
-        spans = []
-        for entity in found:
-            first, last = words_by_start[entity["start"]], words_by_end[entity["end"]]
-            if encoded.window.core_start <= first < encoded.window.core_stop:
-                spans.append((first, last, encoded.labels.index(entity["label"]), entity["score"]))
-        return Candidates.of(*(zip(*spans, strict=True) if spans else ([], [], [], [])))
 
 
 def load_reference(
@@ -73,4 +61,5 @@ def load_reference(
     gliner.eval()
     engine = ReferenceEngine(name, config, tokenizer, gliner, settings)
     engine.check(folder / "the checkpoint")
+    trial.run(engine, folder / "the checkpoint")
     return engine

@@ -1,22 +1,10 @@
-"""Words of a text, and the overlapping windows in which a model of bounded length looks at all of them."""
+"""The overlapping windows in which a model of bounded length looks at all words of a text."""
 
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Protocol
 
-# The word pattern of GLiNER's own whitespace splitter: models are trained on words cut like this.
-WORD = re.compile(r"\w+(?:[-_]\w+)*|\S")
-# Writing without spaces makes a "word" of a whole paragraph: it is looked at in pieces of this many characters.
-MAX_WORD_CHARACTERS = 96
 SENTENCE_ENDS = frozenset(".!?。！？…")
-
-
-@dataclass(frozen=True, slots=True)
-class Word:
-    text: str
-    start: int
-    end: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,31 +18,6 @@ class Window:
     stop: int
     core_start: int
     core_stop: int
-
-
-class Splitter:
-    """The words of a text, taken a few at a time: a long text has a hundred thousand."""
-
-    def __init__(self, text: str) -> None:
-        self._text = text
-        self._words = self._split()
-
-    def take(self, characters: int) -> list[Word]:
-        """The next words, until they have so many characters together; none after the last."""
-        words: list[Word] = []
-        taken = 0
-        for word in self._words:
-            words.append(word)
-            taken += word.end - word.start
-            if taken >= characters:
-                break
-        return words
-
-    def _split(self) -> Iterator[Word]:
-        for match in WORD.finditer(self._text):
-            for start in range(match.start(), match.end(), MAX_WORD_CHARACTERS):
-                end = min(start + MAX_WORD_CHARACTERS, match.end())
-                yield Word(self._text[start:end], start, end)
 
 
 class Tokenised(Protocol):

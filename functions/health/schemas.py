@@ -2,13 +2,18 @@
 
 from typing import Literal
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, ConfigDict, Field
 
 from common.lazy import State
 from common.upstreams import UpstreamState
 
 
 class ModelHealth(BaseModel):
+    """With what else a loaded model tells of itself, such as `graph`."""
+
+    model_config = ConfigDict(extra="allow")
+    __pydantic_extra__: dict[str, str]
+
     state: State
     progress: float | None = Field(description="from 0 to 1; null where it cannot be told")
     detail: str = Field(description="how far it is, why it failed, or what it computes with")

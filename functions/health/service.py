@@ -26,7 +26,7 @@ def report() -> HealthResponse:
         llama_loaded="llama" in ready,
         gliner_loaded="gliner" in ready,
         models={
-            name: ModelHealth(state=status.state, progress=status.progress, detail=status.detail)
+            name: ModelHealth(state=status.state, progress=status.progress, detail=status.detail, **status.facts)
             for name, status in models.items()
         },
         upstreams={

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import onnx
 import pytest
 from fastapi import FastAPI
 
@@ -87,6 +88,16 @@ def test_a_summary_of_a_preset_that_downloads(presets: HubServer) -> None:
     answer = call(summarize_app, "POST", "/summarize", ARTICLE)
     assert (answer.status_code, answer.json()["model"]) == (200, "Llama-3.2-1B-Instruct-Q4_K_M")
     assert presets.downloads(LLAMA_FILE) == 1
+
+
+def test_weights_in_a_file_of_their_own_are_downloaded_as_well(presets: HubServer, tmp_path: Path) -> None:
+    export = tmp_path / "export.onnx"
+    loaded = onnx.load(str(gliners.EMBEDDED_FOLDER / "model.onnx"))
+    onnx.save_model(loaded, str(export), save_as_external_data=True, location="model.onnx_data")
+    presets.add(GLINER.repo, HUB_FILE, export)
+    presets.add(GLINER.repo, f"{HUB_FILE}_data", export.with_name("model.onnx_data"))
+    extract_engine.load(lambda _: None)
+    assert presets.downloads(f"{HUB_FILE}_data") == 1
 
 
 def test_entities_of_a_preset_that_downloads(presets: HubServer) -> None:

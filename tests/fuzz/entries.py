@@ -19,6 +19,7 @@ from functions.audio.schemas import AudioRequest, SpeechRequest
 from functions.extract import windows
 from functions.extract.decoding import Span
 from functions.extract.schemas import ExtractRequest
+from functions.extract.words import Splitter, seen
 from functions.summarize import condense
 from functions.summarize.schemas import SummarizeRequest
 from tests.functions.extract.conftest import decode
@@ -129,10 +130,10 @@ class _Words:
     """Words of a text with about a token for four characters."""
 
     def __init__(self, value: str) -> None:
-        splitter_ = windows.Splitter(value)
+        splitter_ = Splitter(value)
         self._words: list[str] = []
         while taken := splitter_.take(256):
-            self._words += [word.text for word in taken]
+            self._words += [seen(word.text) for word in taken]
 
     def has(self, index: int) -> bool:
         return index < len(self._words)

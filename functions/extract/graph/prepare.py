@@ -5,8 +5,6 @@ of them. `convert.py` does both, in another process, and compares. An export tha
 graph does not give the same logits, is left as it is; that is kept as well.
 """
 
-import hashlib
-import json
 import logging
 import shutil
 import subprocess
@@ -17,6 +15,7 @@ from pathlib import Path
 
 from common.child import waiting_for_child
 from common.settings import ROOT, Precision
+from functions.extract.graph.identity import FOLDER, digest, weights
 
 logger = logging.getLogger(__name__)
 
@@ -42,12 +41,12 @@ class Prepared:
 def prepared(source: Path, precision: Precision, cache_folder: Path, *, make: bool) -> Prepared:
     """What to load for `source`: its rebuilt graph, or itself where it cannot be rebuilt.
 
-    What was made before is found by the content of `source`, in `prepared/` beside it or in `cache_folder`; else, when
-    `make` is true, it is made by another process, whose memory is gone with it.
+    What was made before is found by the content of `source` and its weights, in `prepared/` beside it or in
+    `cache_folder`; else, when `make` is true, it is made by another process, whose memory is gone with it.
     """
-    beside = source.parent / "prepared"
+    beside = source.parent / FOLDER
     places = [beside, cache_folder / "extract"]
-    name = f"{_digest(source, beside)[:16]}-{precision}-{VERSION}"
+    name = f"{digest(source, beside)[:16]}-{precision}-{VERSION}"
     for place in places:
         if (found := _kept(source, place / name)) is not None:
             return found
@@ -87,7 +86,7 @@ def _make(source: Path, folder: Path, precision: Precision) -> Prepared | None:
             with tempfile.TemporaryDirectory(dir=folder.parent, prefix=MAKING) as temporary:
                 made = Path(temporary) / "made"
                 made.mkdir()
-                done = _run(source, made / MODEL, precision)
+                done = _run(_without_links(source, Path(temporary) / "plain"), made / MODEL, precision)
                 if done.returncode == NOT_REBUILT:
                     (made / LEFT_ALONE).write_text(done.stdout, encoding="utf-8")
                 elif done.returncode != 0:
@@ -102,6 +101,18 @@ def _make(source: Path, folder: Path, precision: Precision) -> Prepared | None:
     return _kept(source, folder)
 
 
+def _without_links(source: Path, folder: Path) -> Path:
+    """`source`, or a copy in `folder` where its weights are links, as in the hub's cache: onnx reads none."""
+    names = weights(source, source.parent / FOLDER)
+    places = [source.parent / name for name in names]
+    if not any(place.is_symlink() or place.stat().st_nlink > 1 for place in places):
+        return source
+    for name in (source.name, *names):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(source.parent / name, folder / name)
+    return folder / source.name
+
+
 def _run(source: Path, target: Path, precision: Precision) -> "subprocess.CompletedProcess[str]":
     """`convert` as a process of its own. Raises TimeoutExpired and OSError."""
     files = [str(source), str(target)]
@@ -110,24 +121,3 @@ def _run(source: Path, target: Path, precision: Precision) -> "subprocess.Comple
         return subprocess.run(
             command, cwd=ROOT, stdin=pipe, capture_output=True, text=True, timeout=TIME_LIMIT_SECONDS, check=False
         )
-
-
-def _digest(source: Path, folder: Path) -> str:
-    """SHA-256 of the file; noted beside it, since a large one takes a while to read, until its size or time changes."""
-    state = source.stat()
-    facts = [state.st_size, state.st_mtime_ns]
-    note = folder / f"{source.name}.sha256.json"
-    try:
-        noted = json.loads(note.read_text(encoding="utf-8"))
-        if noted["size_and_time"] == facts:
-            return str(noted["sha256"])
-    except (OSError, ValueError, KeyError, TypeError):
-        pass
-    with source.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
-    try:
-        folder.mkdir(exist_ok=True)
-        note.write_text(json.dumps({"size_and_time": facts, "sha256": digest}), encoding="utf-8")
-    except OSError:
-        logger.debug("nothing can be noted in %s", folder)
-    return digest

@@ -1,20 +1,34 @@
 import asyncio
+import shutil
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 
 import pytest
 
+from common.settings import ROOT
 from functions.extract import engine, service
 from functions.extract.candidates import Candidates
 from functions.extract.decoding import Span, accepting
 from functions.extract.gliner import GlinerEngine
 from functions.extract.reader import EncodedWindow
 from functions.extract.schemas import Options, TextResult
+from tests.conftest import SettingsEnv
 
 
 @pytest.fixture(scope="session")
 def gliner() -> GlinerEngine:
     """The embedded model, through the same loader as in the service."""
     return engine.load(lambda _: None)
+
+
+@pytest.fixture
+def copied_model(tmp_path: Path, settings_env: SettingsEnv) -> Path:
+    """A folder with the embedded model's files, which the settings name."""
+    shutil.copytree(
+        ROOT / "models" / "embedded" / "gliner", tmp_path / "model", ignore=shutil.ignore_patterns("prepared")
+    )
+    settings_env(EXTRACT__MODEL=tmp_path / "model")
+    return tmp_path / "model"
 
 
 def extract(gliner: GlinerEngine, text: str, **fields: object) -> TextResult:

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from functions.extract.gliner import GlinerEngine
-from functions.extract.windows import Splitter
+from functions.extract.words import Splitter
 from tests.functions.extract.conftest import decode, spans_of, windows
 from tests.functions.extract.golden_cases import CASES, Case
 

@@ -3,7 +3,8 @@ from itertools import pairwise
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from functions.extract.windows import MAX_WORD_CHARACTERS, Splitter, Window, Word, iterate_windows
+from functions.extract.windows import Window, iterate_windows
+from functions.extract.words import Word
 
 
 class Listed:
@@ -26,25 +27,6 @@ def split_windows(
     words: list[Word], counts: list[int], *, max_words: int, max_tokens: int, overlap: int
 ) -> list[Window]:
     return list(iterate_windows(Listed(words, counts), max_words=max_words, max_tokens=max_tokens, overlap=overlap))
-
-
-def split_words(text: str) -> list[Word]:
-    """All words, taken three at a time."""
-    splitter = Splitter(text)
-    return [word for words in iter(lambda: splitter.take(3), []) for word in words]
-
-
-def test_words_are_cut_as_gliner_cuts_them() -> None:
-    words = split_words("Jean-Luc's e-mail_box, 3.5%…")
-    assert [word.text for word in words] == ["Jean-Luc", "'", "s", "e-mail_box", ",", "3", ".", "5", "%", "…"]
-
-
-def test_every_character_but_white_space_is_in_a_word() -> None:
-    text = "今日は" * 500 + " Tim\tCook 🙂 " + "x" * 1000
-    words = split_words(text)
-    assert "".join(word.text for word in words) == "".join(text.split())
-    assert all(text[word.start : word.end] == word.text for word in words)
-    assert max(len(word.text) for word in words) <= MAX_WORD_CHARACTERS
 
 
 # Words of the widest span of GLiNER's models.

@@ -2,6 +2,7 @@ import asyncio
 import threading
 import tomllib
 from collections.abc import Callable, Iterator
+from typing import ClassVar
 
 import httpx
 import pytest
@@ -47,7 +48,7 @@ def test_health_has_the_five_fields_of_the_contract_and_the_models(runner: Runne
     assert isinstance(body["uptime_seconds"], int)
     ready = {"state": "ready", "progress": 1.0}
     assert body["models"]["llama"].pop("detail").startswith("CPU backend: ")
-    assert body["models"] == {"llama": ready, "gliner": ready | {"detail": ""}}
+    assert body["models"] == {"llama": ready, "gliner": ready | {"detail": "", "graph": "rebuilt"}}
     assert body["upstreams"] == {"speech cloud": {"state": "closed", "failures": 0, "retry_in_seconds": 0.0}}
     assert httpx.get(f"{runner.url}/health/ready").status_code == 200
 
@@ -60,6 +61,17 @@ def test_head_is_answered_for_monitors_that_send_nothing_else(runner: Runner) ->
 def test_a_process_without_models_is_healthy_and_ready() -> None:
     body = call("GET", "/health").json()
     assert (body["status"], body["models_loaded"], body["llama_loaded"]) == ("healthy", False, False)
+
+
+def test_a_loaded_model_tells_what_else_is_to_be_known_without_the_folders(
+    register: Callable[[str, Load], LazyModel[object]],
+) -> None:
+    class Loaded:
+        facts: ClassVar = {"graph": "as exported: /srv/models/model.onnx is odd"}
+
+    finish(register("gliner", lambda _: Loaded()))
+    expected = {"state": "ready", "progress": 1.0, "detail": "", "graph": "as exported: model.onnx is odd"}
+    assert call("GET", "/health").json()["models"] == {"gliner": expected}
 
 
 def test_a_loading_model_is_shown_with_its_progress_and_is_not_ready(
