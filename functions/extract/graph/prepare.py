@@ -1,8 +1,9 @@
 """Prepares a GLiNER export for this engine: its graph is rebuilt once, proved, and kept beside the file.
 
-`read.py` takes the parts (`parts.py`) out of the exported graph, over which `walk.py` goes. `write/` makes a new graph
-of them. `convert.py` does both, in another process, and compares. An export that is not recognised, or whose rebuilt
-graph does not give the same logits, is left as it is; that is kept as well.
+`normal/` brings the exported graph to one form. `read.py` takes the parts (`parts.py`) out of that, over which
+`walk.py` goes. `write/` makes a new graph of them. `convert.py` does all of it, in another process, and compares. An
+export that is not recognised, or whose rebuilt graph does not give the same logits, is left as it is; that is kept as
+well.
 """
 
 import logging
