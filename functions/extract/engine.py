@@ -48,7 +48,6 @@ def load(report: Report) -> GlinerEngine:
             raise ModelLoadFailed(f"{found} has to be in the folder of {model_path}")
     graph = _graph(model_path, settings.extract, report)
     with _readable(model_path):
-        one_by_one = _reason_against_batches(graph.path)
         session = _session(graph.path, settings.extract)
     names = {value.name for value in session.get_inputs()}
     if names != INPUTS:
@@ -56,8 +55,8 @@ def load(report: Report) -> GlinerEngine:
         raise ModelLoadFailed(f"{model_path} is no span model of GLiNER: its inputs differ in {odd}")
     engine = GlinerEngine(wanted.name, config, tokenizer, session, settings.extract)
     engine.facts["graph"] = graph.state
-    if one_by_one:
-        engine.run_one_by_one(one_by_one)
+    if reason := trial.seen(graph.path, session):
+        engine.run_one_by_one(reason)
     engine.check(model_path)
     trial.run(engine, model_path)
     return engine
@@ -72,19 +71,6 @@ def _graph(path: Path, settings: ExtractSettings, report: Report) -> "Prepared":
         graph = prepared(path, settings.precision, settings.cache_folder, make=settings.rebuild)
     report(ModelStatus("loading"))
     return graph
-
-
-def _reason_against_batches(graph: Path) -> str:
-    """Why texts must not run together, as far as the graph shows it; empty where they may."""
-    import onnx
-
-    from functions.extract.graph.operators import scales_by_batch
-
-    loaded = onnx.load(str(graph), load_external_data=False)
-    first = [value.type.tensor_type.shape.dim[:1] for value in loaded.graph.input if value.name in INPUTS]
-    if sizes := [dim.dim_value for dims in first for dim in dims if dim.dim_value]:
-        return f"its graph is made for batches of {min(sizes)}"
-    return "what runs beside a text would change its scores (dynamic quantisation)" if scales_by_batch(loaded) else ""
 
 
 def _session(graph: Path, settings: ExtractSettings) -> Any:

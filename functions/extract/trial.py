@@ -1,6 +1,8 @@
 """Tries a model when it is loaded: whether it answers, and whether texts that run together disturb each other."""
 
+import mmap
 from pathlib import Path
+from typing import Any
 
 from common.errors import ModelLoadFailed
 from functions.extract.gliner import GlinerEngine
@@ -13,6 +15,23 @@ TEXTS = [
 ]
 # Numbers of 16 bits have three digits. What a batch changes of a logit beyond that is no rounding.
 ABSOLUTE_TOLERANCE, RELATIVE_TOLERANCE = 0.01, 0.002
+
+
+# The operators that find a scale for all the numbers of a call begin so.
+SCALES_BY_CALL = b"DynamicQuantize"
+
+
+def seen(graph: Path, session: Any) -> str:
+    """Why texts must not run together, as far as the file `graph` shows it; empty where they may.
+
+    Its bytes are searched: parsed, a file that holds its weights would be in memory a second time.
+    """
+    sizes = [value.shape[0] for value in session.get_inputs() if value.shape and isinstance(value.shape[0], int)]
+    if sizes:
+        return f"its graph is made for batches of {min(sizes)}"
+    with graph.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+        dynamic = content.find(SCALES_BY_CALL) >= 0
+    return "what runs beside a text would change its scores (dynamic quantisation)" if dynamic else ""
 
 
 def run(engine: GlinerEngine, path: Path) -> None:
