@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     import httpx2
 
 ROOT = Path(__file__).resolve().parent.parent
+# A GLiNER with DeBERTa's encoder as the hub's models have, a sixtieth of their size.
+MINIATURE = ROOT / "tests" / "models" / "gliner"
 START_SECONDS, STOP_SECONDS = 60.0, 20.0
 WAIT_SECONDS = 10.0
 

@@ -64,7 +64,9 @@ CHAINS: dict[str, tuple[str, ...]] = {
 OPSETS = range(11, 21)
 MODEL, CONFIG, TOKENIZER = "model.onnx", "gliner_config.json", "tokenizer.json"
 INDEX, SOURCES, MAKING = "INDEX.txt", ".sources", ".making"
-EMBEDDED = "embedded"
+MINIATURE = "miniature"
+# The model of the tests, whose trained weights the exports carry.
+SOURCE = ROOT / "tests" / "models" / "gliner"
 # Those of the hub by size, with as many layers and tokens as it takes to see the shape; and one as large as it is.
 CUT = {"num_hidden_layers": 2, "vocab_size": 5000}
 SHAPES: dict[str, dict[str, Any]] = {
@@ -105,9 +107,9 @@ def jobs() -> Iterator[Job]:
     for chain in CHAINS:
         for opset in OPSETS:
             for form, folding in (("folded", True), ("unfolded", False)):
-                yield Job(f"{chain}-o{opset}-{form}", chain, "export", EMBEDDED, opset, folding)
+                yield Job(f"{chain}-o{opset}-{form}", chain, "export", MINIATURE, opset, folding)
         for opset in DYNAMO_OPSETS.get(chain, ()):
-            yield Job(f"{chain}-o{opset}-dynamo", chain, "export", EMBEDDED, opset, dynamo=True)
+            yield Job(f"{chain}-o{opset}-dynamo", chain, "export", MINIATURE, opset, dynamo=True)
         for shape in SHAPES:
             opset = SHAPE_OPSETS[chain]
             yield Job(f"{chain}-o{opset}-{shape}", chain, "export", shape, opset)
@@ -122,13 +124,12 @@ def jobs() -> Iterator[Job]:
 
 
 def write_sources(folder: Path) -> None:
-    """What the environments export: a config, a text as inputs, and the embedded model's weights by torch's names."""
+    """What the environments export: a config, a text as inputs, and the miniature's weights by torch's names."""
     from functions.extract.feeds import Text, feeds
-    from functions.extract.model import EMBEDDED_FOLDER
 
-    written = json.loads((EMBEDDED_FOLDER / CONFIG).read_text(encoding="utf-8"))
-    embedded = {**ENCODER, **{key: written["encoder_config"][key] for key in ENCODER}}
-    encoders = {EMBEDDED: embedded, **{shape: {**ENCODER, **changes} for shape, changes in SHAPES.items()}}
+    written = json.loads((SOURCE / CONFIG).read_text(encoding="utf-8"))
+    miniature = {**ENCODER, **{key: written["encoder_config"][key] for key in ENCODER}}
+    encoders = {MINIATURE: miniature, **{shape: {**ENCODER, **changes} for shape, changes in SHAPES.items()}}
     label = [written["class_token_index"], 7]
     tokens = [*label * 3, 8, *range(20, 40)]
     text = Text(tokens, [0] * 7 + list(range(1, 21)), 20)
@@ -140,7 +141,7 @@ def write_sources(folder: Path) -> None:
             "model_name": name,
             "encoder_config": encoder,
             "max_width": written["max_width"],
-            "hidden_size": written["hidden_size"] if name == EMBEDDED else 512,
+            "hidden_size": written["hidden_size"] if name == MINIATURE else 512,
             "max_len": written["max_len"],
             "vocab_size": encoder["vocab_size"],
             "class_token_index": written["class_token_index"],
@@ -149,8 +150,8 @@ def write_sources(folder: Path) -> None:
         (source / "config.json").write_text(json.dumps(config, indent=1), encoding="utf-8")
         (source / CONFIG).write_text(json.dumps({**written, **config, "model_type": "gliner"}, indent=1), "utf-8")
         np.savez(source / "sample.npz", **sample)
-        shutil.copy(EMBEDDED_FOLDER / TOKENIZER, source)
-    np.savez(folder / EMBEDDED / "weights.npz", **torch_weights(EMBEDDED_FOLDER / MODEL))
+        shutil.copy(SOURCE / TOKENIZER, source)
+    np.savez(folder / MINIATURE / "weights.npz", **torch_weights(SOURCE / MODEL))
 
 
 def torch_weights(path: Path) -> dict[str, Any]:
@@ -223,7 +224,7 @@ def _one(job: Job, out: Path, process: "subprocess.Popen[str]") -> str:
     request = {
         "treatment": job.treatment,
         "source": str(source),
-        "sample": str(out / SOURCES / EMBEDDED / "sample.npz"),
+        "sample": str(out / SOURCES / MINIATURE / "sample.npz"),
         "target": str(target / MODEL),
         "opset": job.opset,
         "folding": job.folding,

@@ -19,7 +19,7 @@ from functions.health.handler import app as health_app
 from functions.summarize import engine as summarize_engine
 from functions.summarize import model as llamas
 from functions.summarize.handler import app as summarize_app
-from tests.conftest import SettingsEnv, problem, wait_until
+from tests.conftest import MINIATURE, SettingsEnv, problem, wait_until
 from tests.doubles.hub_server import HubFault, HubServer
 
 pytestmark = pytest.mark.usefixtures("fresh_models")
@@ -42,7 +42,7 @@ def presets(hub: HubServer, settings_env: SettingsEnv, tmp_path: Path) -> HubSer
     """The embedded models under the names of presets, which the settings ask for."""
     hub.add(LLAMA.repo, LLAMA_FILE, llamas.EMBEDDED_FILE)
     for name, file in ((HUB_FILE, "model.onnx"), (CONFIG, CONFIG), (TOKENIZER, TOKENIZER)):
-        hub.add(GLINER.repo, name, gliners.EMBEDDED_FOLDER / file)
+        hub.add(GLINER.repo, name, MINIATURE / file)
     settings_env(
         MODELS_FOLDER=tmp_path / "models",
         MODEL_WAIT_SECONDS=0.05,
@@ -92,7 +92,7 @@ def test_a_summary_of_a_preset_that_downloads(presets: HubServer) -> None:
 
 def test_weights_in_a_file_of_their_own_are_downloaded_as_well(presets: HubServer, tmp_path: Path) -> None:
     export = tmp_path / "export.onnx"
-    loaded = onnx.load(str(gliners.EMBEDDED_FOLDER / "model.onnx"))
+    loaded = onnx.load(str(MINIATURE / "model.onnx"))
     onnx.save_model(loaded, str(export), save_as_external_data=True, location="model.onnx_data")
     presets.add(GLINER.repo, HUB_FILE, export)
     presets.add(GLINER.repo, f"{HUB_FILE}_data", export.with_name("model.onnx_data"))

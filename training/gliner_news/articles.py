@@ -5,6 +5,7 @@ import random
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -96,9 +97,10 @@ def _article(name: str, text: str, marks: list[Mark], *, fine: bool) -> Article:
             spans.append((first, last, kind))
     inside = {word for first, last, _ in spans for word in range(first + 1, last + 1)}
     starts = [0]
-    for number, (before, match) in enumerate(zip(matches, matches[1:], strict=False), 1):
+    for number, (before, match) in enumerate(pairwise(matches), 1):
         between = text[before.end() : match.start()]
-        if number not in inside and ("\n" in between or (between and before[0] in SENTENCE_ENDS and match[0][0].isupper())):
+        ends = between and before[0] in SENTENCE_ENDS and match[0][0].isupper()
+        if number not in inside and ("\n" in between or ends):
             starts.append(number)
     return Article(name, tuple(match[0] for match in matches), tuple(starts), tuple(spans), fine)
 

@@ -27,7 +27,9 @@ def score(
     for article in articles:
         gold, found = set(), set()
         for piece in pieces(article, MAX_WORDS):
-            gold |= {(piece.words[f : last + 1], coarse(kind)) for f, last, kind in piece.spans if coarse(kind) in names}
+            gold |= {
+                (piece.words[f : last + 1], coarse(kind)) for f, last, kind in piece.spans if coarse(kind) in names
+            }
             logits, valid = span_logits(model, collate([encoder(Example(piece.words, labels, ()))]))
             scores = (logits.sigmoid() * valid)[0]
             spans = [

@@ -22,7 +22,7 @@ def main() -> None:
 
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("checkpoint", type=Path, help="a folder written by save_pretrained, e.g. runs/torch")
-    parser.add_argument("output", type=Path, nargs="?", default=Path("models/embedded/gliner"))
+    parser.add_argument("output", type=Path, nargs="?", default=Path("tests/models/gliner"))
     arguments = parser.parse_args()
     export(GLiNER.from_pretrained(str(arguments.checkpoint)), arguments.output)
 

@@ -25,7 +25,7 @@ LEAST_RATE = 0.02
 
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--output", type=Path, default=Path("models/embedded/gliner"))
+    parser.add_argument("--output", type=Path, default=Path("tests/models/gliner"))
     parser.add_argument("--work", type=Path, default=HERE / "runs", help="checkpoints; not part of the repository")
     parser.add_argument("--dev", type=Path, default=HERE / "dev.jsonl")
     parser.add_argument("--steps", type=int, default=3200)

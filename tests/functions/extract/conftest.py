@@ -5,28 +5,35 @@ from pathlib import Path
 
 import pytest
 
-from common.settings import ROOT
+from common.settings import PREFIX, get_settings
 from functions.extract import engine, service
 from functions.extract.candidates import Candidates
 from functions.extract.decoding import Span, accepting
 from functions.extract.gliner import GlinerEngine
 from functions.extract.reader import EncodedWindow
 from functions.extract.schemas import Options, TextResult
-from tests.conftest import SettingsEnv
+from tests.conftest import MINIATURE, SettingsEnv
 
 
 @pytest.fixture(scope="session")
 def gliner() -> GlinerEngine:
-    """The embedded model, through the same loader as in the service."""
-    return engine.load(lambda _: None)
+    """A small model as the hub has them, through the same loader as in the service."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv(f"{PREFIX}EXTRACT__MODEL", str(MINIATURE))
+        get_settings.cache_clear()
+        return engine.load(lambda _: None)
+
+
+@pytest.fixture(autouse=True)
+def miniature(settings_env: SettingsEnv) -> None:
+    """What the settings name, unless a test sets another model."""
+    settings_env(EXTRACT__MODEL=MINIATURE)
 
 
 @pytest.fixture
 def copied_model(tmp_path: Path, settings_env: SettingsEnv) -> Path:
-    """A folder with the embedded model's files, which the settings name."""
-    shutil.copytree(
-        ROOT / "models" / "embedded" / "gliner", tmp_path / "model", ignore=shutil.ignore_patterns("prepared")
-    )
+    """A folder with the small model's files, which the settings name."""
+    shutil.copytree(MINIATURE, tmp_path / "model", ignore=shutil.ignore_patterns("prepared"))
     settings_env(EXTRACT__MODEL=tmp_path / "model")
     return tmp_path / "model"
 

@@ -15,7 +15,7 @@ from gliner import GLiNER
 from tests.functions.extract.golden_cases import CASES
 
 ROOT = Path(__file__).resolve().parents[3]
-MODEL = ROOT / "models" / "embedded" / "gliner"
+MODEL = ROOT / "tests" / "models" / "gliner"
 GOLDENS = ROOT / "tests" / "data" / "gliner_goldens.jsonl"
 
 

@@ -1,4 +1,4 @@
-"""Records small exports of GLiNER's own exporter with other sizes than the embedded model's: tests/data/gliner_shapes.
+"""Records small exports of GLiNER's own exporter with other sizes than the tests' model: tests/data/gliner_shapes.
 
     python -m tests.functions.extract.record_shapes
 

@@ -18,7 +18,7 @@ from functions.extract.graph.normal.form import normal
 from functions.extract.graph.operators import all_nodes, scales_by_batch
 from functions.extract.graph.parts import Array
 from functions.extract.graph.read import read
-from tests.functions.extract.test_graph import EMBEDDED, MAX_WIDTH, SMALL, assert_equal, logits, texts
+from tests.functions.extract.test_graph import MAX_WIDTH, MODEL, SMALL, assert_equal, logits, texts
 
 CONTRIB = "com.microsoft"
 
@@ -241,13 +241,13 @@ def test_half_weights_are_widened_and_the_table_stays_in_16_bits(tmp_path: Path)
 @pytest.mark.filterwarnings("ignore")
 def test_dynamic_8_bits_stay_8_bits(kind: QuantType, per_channel: bool, tmp_path: Path) -> None:
     source = tmp_path / "model.onnx"
-    quantize_dynamic(str(EMBEDDED), str(source), weight_type=kind, per_channel=per_channel, reduce_range=per_channel)
+    quantize_dynamic(str(MODEL), str(source), weight_type=kind, per_channel=per_channel, reduce_range=per_channel)
     assert convert(source, tmp_path / "out.onnx", "fp32") == "int8"
     assert scales_by_batch(onnx.load(str(tmp_path / "out.onnx")))
-    assert not scales_by_batch(onnx.load(str(EMBEDDED)))
-    exact, found = (read(normal(onnx.load(str(path))).graph) for path in (EMBEDDED, source))
+    assert not scales_by_batch(onnx.load(str(MODEL)))
+    exact, found = (read(normal(onnx.load(str(path))).graph) for path in (MODEL, source))
     for left, right in [
-        (exact.embeddings, found.embeddings),
+        (exact.embeddings.table, found.embeddings.table),
         (exact.head.lstm.weight, found.head.lstm.weight),
         (exact.head.lstm.recurrence, found.head.lstm.recurrence),
         (exact.encoder.layers[0].query.weight, found.encoder.layers[0].query.weight),

@@ -21,11 +21,11 @@ from functions.extract.graph.convert import NotEqual, convert
 from functions.extract.graph.prepare import Prepared, prepared
 from functions.extract.graph.walk import NotRecognised
 from functions.extract.graph.write.deberta import buckets
-from tests.conftest import SettingsEnv
+from tests.conftest import MINIATURE, SettingsEnv
 from tests.functions.extract.conftest import extract
 from tests.functions.extract.renaming import rename_everything
 
-EMBEDDED = ROOT / "models" / "embedded" / "gliner" / "model.onnx"
+MODEL = MINIATURE / "model.onnx"
 SHAPES = sorted((Path(__file__).resolve().parents[2] / "data" / "gliner_shapes").glob("*.onnx"))
 SMALL, BERT = (next(path for path in SHAPES if path.stem == name) for name in ("more-layers", "bert-sdpa"))
 CLASS_TOKEN, MAX_WIDTH = 58, 5
@@ -190,7 +190,7 @@ def test_less_precise_forms_are_smaller_and_near(name: str, max_width: int, tmp_
     sizes, errors = [], []
     for precision in ("fp32", "fp32-half-embeddings", "int8"):
         path = tmp_path / f"{precision}.onnx"
-        convert(EMBEDDED, path, precision)
+        convert(MODEL, path, precision)
         sizes.append(Path(f"{path}.weights").stat().st_size)
         convert(source, path, precision)
         errors.append(np.abs(logits(path, inputs)[within] - exact).mean() / exact.std())
@@ -262,8 +262,8 @@ def test_an_export_that_is_left_alone_is_asked_once_and_serves(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, settings_env: SettingsEnv, caplog: pytest.LogCaptureFixture
 ) -> None:
     folder = tmp_path / "model"
-    shutil.copytree(EMBEDDED.parent, folder, ignore=shutil.ignore_patterns("prepared"))
-    model = onnx.load(str(EMBEDDED))
+    shutil.copytree(MINIATURE, folder, ignore=shutil.ignore_patterns("prepared"))
+    model = onnx.load(str(MODEL))
     add_a_step(model.graph)
     onnx.save(model, str(folder / "model.onnx"))
     settings_env(EXTRACT__MODEL=folder)
@@ -288,7 +288,7 @@ def test_a_failing_converter_leaves_the_export_in_use(
 
 def test_by_hand(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "functions.extract.graph"]
-    for source, code, says in [(SMALL, 0, "gives the same logits"), (EMBEDDED.with_name("tokenizer.json"), 1, "")]:
+    for source, code, says in [(SMALL, 0, "gives the same logits"), (MINIATURE / "tokenizer.json", 1, "")]:
         done = subprocess.run(
             [*command, str(source), str(tmp_path / "out.onnx")], cwd=ROOT, capture_output=True, text=True, check=False
         )

@@ -8,8 +8,9 @@ from numpy.typing import NDArray
 
 from common.settings import ExtractSettings
 from functions.extract.gliner import GlinerConfig, GlinerEngine
-from functions.extract.model import CONFIG, EMBEDDED_FOLDER
+from functions.extract.model import CONFIG
 from functions.extract.reference import ReferenceEngine
+from tests.conftest import MINIATURE
 from tests.functions.extract.conftest import extract
 
 Words = list[dict[str, Any]]
@@ -39,7 +40,7 @@ class Package:
 
 
 def engine(gliner: GlinerEngine, package: Package) -> ReferenceEngine:
-    config = GlinerConfig.read(EMBEDDED_FOLDER / CONFIG)
+    config = GlinerConfig.read(MINIATURE / CONFIG)
     return ReferenceEngine("reference", config, gliner._tokenizer, package, ExtractSettings(model="embedded"))
 
 

@@ -94,7 +94,7 @@ def test_a_model_of_a_fixed_size_that_a_text_does_not_have_is_refused(
         load(copied_model, settings_env, change)
 
 
-def test_the_embedded_model_is_rebuilt_and_takes_batches(gliner: GlinerEngine) -> None:
+def test_the_small_model_is_rebuilt_and_takes_batches(gliner: GlinerEngine) -> None:
     assert gliner.facts == {"graph": "rebuilt"}
     assert gliner.batch_tokens > 0
 
