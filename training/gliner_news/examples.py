@@ -1,7 +1,7 @@
 """Training examples without end: pieces of articles and generated sentences, each with a set of labels to look for."""
 
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 from training.gliner_news.articles import Article, Exchange, coarse, pieces
 from training.gliner_news.kinds import ABSENT, COARSE, FINE, OTHER, SYNONYMS
@@ -15,6 +15,10 @@ GENERATED_WORDS = 170
 GENERATED = 0.25
 EXCHANGED, OF_NAMES = 0.5, 0.5
 ALL_SMALL, ALL_CAPITALS = 0.05, 0.04
+
+# Of the pieces that are marked with every kind, so many are asked for kinds and not for classes.
+KINDS = 0.7
+STYLES: tuple[Callable[[str], str], ...] = (str.lower, str.lower, str.capitalize, str.capitalize, str.title, str.upper)
 
 Label = tuple[str, str]
 
@@ -33,13 +37,13 @@ def examples(articles: Sequence[Article], rng: random.Random) -> Iterator[Exampl
 
 
 def example(piece: Article, rng: random.Random) -> Example:
-    labels = draw_labels(rng, fine=piece.fine)
+    labels = draw_kinds(piece, rng) if piece.fine and rng.random() < KINDS else draw_classes(rng)
     spans = {
         (first, last, number)
         for first, last, kind in piece.spans
         if last - first < MAX_WIDTH
         for number, (asked, _) in enumerate(labels)
-        if asked in (kind, coarse(kind))
+        if asked and asked in (kind, coarse(kind))
     }
     return Example(piece.words, tuple(label for _, label in labels), tuple(sorted(spans)))
 
@@ -54,39 +58,44 @@ def in_other_letters(example: Example, rng: random.Random) -> Example:
     return example
 
 
-def draw_labels(rng: random.Random, *, fine: bool) -> list[Label]:
-    """(kind, label) pairs without a label twice; `fine` texts are marked with every kind that is known."""
+def draw_classes(rng: random.Random) -> list[Label]:
+    """(kind, label) pairs, no label twice, of the seven classes: as most clients ask, or in other words."""
     chance = rng.random()
-    if chance < 0.5:
+    if chance < 0.6:
         names = list(COARSE[:3])
-        if chance < 0.35:
-            names = list(COARSE) if chance < 0.25 else [*names, *rng.sample(COARSE[3:], rng.randint(1, 3))]
+        if chance < 0.4:
+            names = list(COARSE) if chance < 0.3 else [*names, *rng.sample(COARSE[3:], rng.randint(1, 3))]
         if rng.random() < 0.3:
             rng.shuffle(names)
         style = rng.choice((str.capitalize, str.capitalize, str.capitalize, str.lower))
         labels = [(name, style(name)) for name in names]
-        if fine and rng.random() < 0.3:
-            labels += _worded(rng.sample(OTHER, rng.randint(1, 3)), rng, style)
     else:
-        names = rng.sample(COARSE, rng.randint(1, 6))
-        if fine:
-            names = [kind for name in names for kind in _refined(name, rng)]
-            names += rng.sample(OTHER, rng.choice((0, 0, 1, 2, 3)))
-        style = rng.choice((str.lower, str.lower, str.capitalize, str.title, str.upper, str))
-        labels = _worded(names, rng, style)
-        rng.shuffle(labels)
-    labels += [("", word) for word in rng.sample(ABSENT, rng.choice((0, 0, 0, 1, 2)))]
+        labels = _worded(rng.sample(COARSE, rng.randint(1, 6)), rng, rng.choice(STYLES))
+    return _once([*labels, *_absent(rng)])
+
+
+def draw_kinds(piece: Article, rng: random.Random) -> list[Label]:
+    """Of kinds below and beside the classes: most that the piece has, and some that it does not have."""
+    present = sorted({kind for _, _, kind in piece.spans if kind not in COARSE})
+    asked = rng.sample(present, rng.randint(min(1, len(present)), min(6, len(present))))
+    others = [kind for kind in (*OTHER, *(kind for kinds in FINE.values() for kind in kinds)) if kind not in asked]
+    asked += rng.sample(others, rng.randint(1, 4))
+    # A class is asked for beside kinds of other classes.
+    classes = [name for name in COARSE if name not in {coarse(kind) for kind in asked}]
+    asked += rng.sample(classes, rng.choice((0, 0, 1, 2)) if len(classes) > 1 else 0)
+    rng.shuffle(asked)
+    return _once([*_worded(asked, rng, rng.choice(STYLES)), *_absent(rng)])
+
+
+def _absent(rng: random.Random) -> list[Label]:
+    return [("", word) for word in rng.sample(ABSENT, rng.choice((0, 0, 0, 1, 3)))]
+
+
+def _once(labels: list[Label]) -> list[Label]:
     return list({label.lower(): (kind, label) for kind, label in labels}.values())
 
 
-def _refined(name: str, rng: random.Random) -> list[str]:
-    """The class, or some kinds below it."""
-    kinds = FINE[name]
-    return rng.sample(kinds, rng.randint(1, 3)) if kinds and rng.random() < 0.5 else [name]
-
-
-def _worded(names: Sequence[str], rng: random.Random, style: object) -> list[Label]:
-    assert callable(style)
+def _worded(names: Sequence[str], rng: random.Random, style: Callable[[str], str]) -> list[Label]:
     worded = []
     for name in names:
         word = rng.choice(SYNONYMS[name])

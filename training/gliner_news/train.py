@@ -28,6 +28,7 @@ HELD_BACK = 60
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("encoder", type=Path, help="the folder of all-MiniLM-L6-v2")
+    parser.add_argument("--weights", type=Path, help="go on from these, which an earlier run wrote")
     parser.add_argument("--work", type=Path, default=HERE / "runs", help="checkpoints; not part of the repository")
     parser.add_argument("--steps", type=int, default=4000)
     parser.add_argument("--stop", type=int, help="end earlier on the schedule of --steps")
@@ -95,6 +96,8 @@ def main() -> None:
     begun = time.monotonic()
     tokenizer = cased(options.encoder)
     gliner = build(tokenizer, options.encoder, options.seed)
+    if options.weights:
+        gliner.model.load_state_dict(torch.load(options.weights, weights_only=True))
     trainer = Trainer(gliner.model, options)
     gliner.model = trainer.averaged
     encoder = Encoder(tokenizer)

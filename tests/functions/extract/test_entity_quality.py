@@ -62,6 +62,11 @@ def load(precision: str) -> GlinerEngine:
         return engine.load(lambda _: None)
 
 
+def test_the_embedded_model_is_rebuilt_and_takes_batches(embedded: GlinerEngine) -> None:
+    assert embedded.facts["graph"] == "rebuilt"
+    assert embedded.batch_tokens > 0
+
+
 def test_the_embedded_model_finds_real_world_names(embedded: GlinerEngine) -> None:
     assert scores(total(count(embedded)))[2] >= TARGET_F1
 

@@ -79,13 +79,15 @@ def assert_near(ours: Array, reference: Array) -> None:
     np.testing.assert_allclose(ours, reference, rtol=0, atol=1e-4)
 
 
+@pytest.mark.parametrize("cases", [None, 3])
 @pytest.mark.parametrize("positions", [None, 9, 20])
-def test_embeddings(positions: int | None) -> None:
-    """Also of texts that are as long as there are positions."""
+def test_embeddings(positions: int | None, cases: int | None) -> None:
+    """Also of texts that are as long as there are positions, and of pieces in several cases."""
     weights = Weights(1)
     table, norm = weights.array(30, HIDDEN), weights.norm(HIDDEN)
-    parts = Embeddings(table, norm, None if positions is None else weights.array(positions, HIDDEN))
-    tokens = np.random.default_rng(1).integers(0, 30, (2, 9))
+    added = [None if rows is None else weights.array(rows, HIDDEN) for rows in (positions, cases)]
+    parts = Embeddings(table, norm, *added)
+    tokens = np.random.default_rng(1).integers(0, parts.tokens, (2, 9))
     builder = Builder()
     found = run(builder, embeddings.embeddings(builder, parts, "fp32"), {"input_ids": tokens})
     assert_near(found, embeddings.in_numpy(parts, tokens).reshape(-1, HIDDEN))
