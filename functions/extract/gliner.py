@@ -96,7 +96,7 @@ class GlinerEngine:
         # What /health tells of it.
         self.facts: dict[str, str] = {}
         self.batch_tokens = settings.batch_tokens
-        self.max_label_tokens = min(settings.max_label_tokens, int(MAX_LABELS_SHARE * config.max_tokens))
+        self.max_label_tokens = int(MAX_LABELS_SHARE * config.max_tokens)
         self._config = config
         self._tokenizer = tokenizer
         self._session = session

@@ -251,6 +251,7 @@ def _known(engine: GlinerEngine, labels: tuple[str, ...]) -> Prompt:
 async def _prompt(options: Options, engine: GlinerEngine) -> Prompt:
     """The prompt of the labels. Raises InvalidInput for those that are too long or hold a token of the model's own."""
     labels = options.labels
+    most = min(get_settings().extract.max_label_tokens, engine.max_label_tokens)
     errors = [
         FieldError(f"labels[{index}]", f"must not contain {token!r}, which the model reserves")
         for index, label in enumerate(labels)
@@ -268,11 +269,11 @@ async def _prompt(options: Options, engine: GlinerEngine) -> Prompt:
             total = 0
             while some := await _worker.run(lambda _: _for_a_while(sizes)):
                 total += sum(some)
-                bounds.check_labels(total, engine.max_label_tokens)
+                bounds.check_labels(total, most)
             prompt = await _worker.run(lambda _: engine.prompt(labels))
     except ValueError as error:
         raise InvalidInput([FieldError("labels", str(error))]) from None
-    bounds.check_labels(prompt.tokens, engine.max_label_tokens)
+    bounds.check_labels(prompt.tokens, most)
     return prompt
 
 

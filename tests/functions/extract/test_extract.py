@@ -32,7 +32,7 @@ def test_the_example_of_the_contract_gives_its_entities_with_offsets(runner: Run
         ("Paris", "Location", 46, 51),
     ]
     assert all(0.5 < entity["score"] <= 1 for entity in body["entities"])
-    assert body["model"] == "gliner"
+    assert body["model"] == "embedded-gliner"
     assert isinstance(body["inference_time_ms"], int)
     assert (body["words"], body["windows"]) == (11, 1)
 
