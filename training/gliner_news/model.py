@@ -15,8 +15,9 @@ from training.gliner_news.examples import MAX_WIDTH
 from training.gliner_news.tokenizer import CASES, ENT
 
 HIDDEN = 256
-# What the service cuts a text into, as long as the longest pieces in training; the encoder has 512 positions.
-MAX_LEN = 200
+# What the service cuts a text into: an article of 300 words is looked at once. Windows of 200 words, as long as the
+# pieces in training, find a little more (F1 0.873 and 0.879, these 0.853 and 0.868), and take a quarter longer.
+MAX_LEN = 384
 
 
 class CasedEmbedding(nn.Module):
