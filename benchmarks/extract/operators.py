@@ -60,8 +60,8 @@ def main() -> None:
     assert encoded
     inputs = feeds([encoded.row], 12, 0)
     source, cache = options.model / "model.onnx", get_settings().extract.cache_folder
-    graphs = {"export": source, "rebuilt, fp32": prepared(source, "fp32", cache, make=True)}
-    graphs["rebuilt, int8"] = prepared(source, "int8", cache, make=True)
+    graphs = {"export": source, "rebuilt, fp32": prepared(source, "fp32", cache, make=True).path}
+    graphs["rebuilt, int8"] = prepared(source, "int8", cache, make=True).path
     found = {name: profile(graph, inputs, options.runs, options.threads) for name, graph in graphs.items()}
     totals = {name: times.total() for name, times in found.items()}
     operators = {name for times in found.values() for name in times}
