@@ -8,15 +8,14 @@ from typing import Any
 import torch
 
 from training.gliner_news.articles import Article
-from training.gliner_news.examples import MAX_WIDTH, examples
+from training.gliner_news.examples import examples
 from training.gliner_news.tokenizer import ENT, SEP
+from training.gliner_small.batches import Row, collate
 from training.gliner_small.corpus import Example
 
 AT_A_TIME = 512
 REMEMBERED = 300_000
 MASKED = 0.03
-
-Row = tuple[Example, list[int], list[int]]
 
 
 class Encoder:
@@ -48,23 +47,6 @@ class Encoder:
                 self._pieces.clear()
             self._pieces[word] = self._backend.encode(word, add_special_tokens=False).ids
         return self._pieces[word]
-
-
-def collate(rows: Sequence[Row]) -> dict[str, torch.Tensor]:
-    """The model's inputs, and `targets` [B, W, 12, C]."""
-    size, longest = len(rows), max(len(ids) for _, ids, _ in rows)
-    words, labels = max(len(e.words) for e, _, _ in rows), max(len(e.labels) for e, _, _ in rows)
-    keys = ("input_ids", "attention_mask", "words_mask")
-    batch = {key: torch.zeros(size, longest, dtype=torch.long) for key in keys}
-    targets = torch.zeros(size, words, MAX_WIDTH, labels)
-    for row, (example, ids, mask) in enumerate(rows):
-        batch["input_ids"][row, : len(ids)] = torch.tensor(ids)
-        batch["attention_mask"][row, : len(ids)] = 1
-        batch["words_mask"][row, : len(ids)] = torch.tensor(mask)
-        for first, last, label in example.spans:
-            targets[row, first, last - first, label] = 1.0
-    batch["text_lengths"] = torch.tensor([[len(e.words)] for e, _, _ in rows])
-    return batch | {"targets": targets}
 
 
 def batches(encoder: Encoder, articles: Sequence[Article], seed: int, tokens: int) -> Iterator[dict[str, torch.Tensor]]:

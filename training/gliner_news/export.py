@@ -6,7 +6,6 @@ that of floats, so texts do not disturb each other in a batch.
 """
 
 import argparse
-import json
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +14,9 @@ import onnx
 import torch
 from onnx import TensorProto, helper, numpy_helper
 
-from functions.extract.export import export as export_files
 from training.gliner_news.model import build
 from training.gliner_news.tokenizer import cased
+from training.gliner_small.export import export as export_files
 
 LARGE = 4096
 LARGEST = 127
@@ -62,10 +61,6 @@ def export(gliner: Any, folder: Path) -> None:
     """Export `gliner` (in eval mode) to `folder`; other files there are left alone."""
     export_files(gliner, folder)
     onnx.save_model(narrowed(onnx.load(str(folder / "model.onnx"))), str(folder / "model.onnx"))
-    config_path = folder / "gliner_config.json"
-    config = json.loads(config_path.read_text(encoding="utf-8"))
-    config["model_type"] = "gliner"
-    config_path.write_text(json.dumps(config, indent=2, sort_keys=True) + "\n", encoding="utf-8")
 
 
 def main() -> None:

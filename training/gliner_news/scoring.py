@@ -8,8 +8,9 @@ import torch
 
 from functions.extract.decoding import Span, accepting
 from training.gliner_news.articles import Article, coarse, pieces
-from training.gliner_news.batches import Encoder, collate
+from training.gliner_news.batches import Encoder
 from training.gliner_news.examples import MAX_WORDS
+from training.gliner_small.batches import collate
 from training.gliner_small.corpus import Example
 from training.gliner_small.model import span_logits
 

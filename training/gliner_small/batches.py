@@ -1,7 +1,7 @@
 """Endless training batches of similar length, encoded as gliner's own processor would."""
 
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
@@ -13,6 +13,23 @@ from training.gliner_small.tokenizer import ENT, SEP
 CHUNK = 20_000
 REMEMBERED = 300_000
 Row = tuple[corpus.Example, list[int], list[int]]
+
+
+def collate(rows: Sequence[Row]) -> dict[str, torch.Tensor]:
+    """The model's inputs, and `targets` [B, W, 12, C]."""
+    size, longest = len(rows), max(len(ids) for _, ids, _ in rows)
+    words, labels = max(len(e.words) for e, _, _ in rows), max(len(e.labels) for e, _, _ in rows)
+    keys = ("input_ids", "attention_mask", "words_mask")
+    batch = {key: torch.zeros(size, longest, dtype=torch.long) for key in keys}
+    targets = torch.zeros(size, words, MAX_WIDTH, labels)
+    for row, (example, ids, mask) in enumerate(rows):
+        batch["input_ids"][row, : len(ids)] = torch.tensor(ids)
+        batch["attention_mask"][row, : len(ids)] = 1
+        batch["words_mask"][row, : len(ids)] = torch.tensor(mask)
+        for first, last, label in example.spans:
+            targets[row, first, last - first, label] = 1.0
+    batch["text_lengths"] = torch.tensor([[len(e.words)] for e, _, _ in rows])
+    return batch | {"targets": targets}
 
 
 class Batches:
@@ -43,22 +60,6 @@ class Batches:
             mask += [number] + [0] * (len(pieces) - 1) if pieces else []
         return [*ids, 2], [*mask, 0]
 
-    def collate(self, rows: list[Row]) -> dict[str, torch.Tensor]:
-        """The model's inputs and `targets` [B, W, 12, C]."""
-        size, longest = len(rows), max(len(ids) for _, ids, _ in rows)
-        words, labels = max(len(e.words) for e, _, _ in rows), max(len(e.labels) for e, _, _ in rows)
-        keys = ("input_ids", "attention_mask", "words_mask")
-        batch = {key: torch.zeros(size, longest, dtype=torch.long) for key in keys}
-        targets = torch.zeros(size, words, MAX_WIDTH, labels)
-        for row, (example, ids, mask) in enumerate(rows):
-            batch["input_ids"][row, : len(ids)] = torch.tensor(ids)
-            batch["attention_mask"][row, : len(ids)] = 1
-            batch["words_mask"][row, : len(ids)] = torch.tensor(mask)
-            for first, last, label in example.spans:
-                targets[row, first, last - first, label] = 1.0
-        batch["text_lengths"] = torch.tensor([[len(e.words)] for e, _, _ in rows])
-        return batch | {"targets": targets}
-
     def __iter__(self) -> Iterator[dict[str, torch.Tensor]]:
         chunk = 0
         while True:
@@ -75,5 +76,5 @@ class Batches:
             batches.append(current)
             rng.shuffle(batches)
             for rows_of_batch in batches:
-                yield self.collate(rows_of_batch)
+                yield collate(rows_of_batch)
             chunk += 1
