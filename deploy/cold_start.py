@@ -2,7 +2,7 @@
 
     python -m deploy.cold_start [--rounds 5]
 
-With the embedded models; `/summarize` and `/extract` also with models of the true shapes, as far as
+With small models of this repository; `/summarize` and `/extract` also with models of the true shapes, as far as
 `make bench-summarize` and `make bench-extract` have written them (GLiNER as it was exported, and with the rebuilt graph
 that an image holds). The files are in memory already, and the CPUs are those of this machine.
 """
@@ -19,9 +19,10 @@ from pathlib import Path
 
 from benchmarks.harness.folders import MODELS, ROOT
 from benchmarks.harness.table import table
-from common.settings import PROFILES, ExtractSettings
+from common.settings import ExtractSettings
 from functions.extract.graph.prepare import MODEL, prepared
 from tests.conftest import lambda_event
+from tests.doubles import lead_model
 from tests.doubles.edge_server import SpeechCloud
 from tests.doubles.lambda_runtime import LambdaRuntime, start
 
@@ -41,16 +42,11 @@ class Case:
 
 
 def cases(cloud: SpeechCloud, scratch: Path) -> Iterator[Case]:
-    embedded = {
-        f"{section}__{name}": value
-        for section in ("summarize", "extract")
-        for name, value in PROFILES["embedded"][section].items()
-    }
     article: dict[str, object] = {"text": ARTICLE, "max_tokens": 20, "temperature": 0}
-    yield Case("summarize", "embedded", embedded, article)
+    yield Case("summarize", "2 M, of the tests", lead_model.SETTINGS, article)
     if LLAMA.is_file():
         yield Case("summarize", "1B, true shape", {"summarize__model": LLAMA}, article)
-    yield Case("extract", "embedded", embedded, {"text": ARTICLE})
+    yield Case("extract", "embedded", {"extract__model": "embedded"}, {"text": ARTICLE})
     if (GLINER / MODEL).is_file():
         plain = scratch / "exported"
         plain.mkdir()

@@ -1,8 +1,8 @@
 """Builds the image and tries it the way it is run; `make image-test`, as root, with buildah and debootstrap.
 
-No registry and no hub are needed: the base is a fresh Debian 12, and a loopback hub serves the embedded models under
-the names of the large ones. The build fetches packages from where pip and apt find them here. What runs in the image is
-process 1, as uid 1000 and without capabilities, in a network that reaches nothing else.
+No registry and no hub are needed: the base is a fresh Debian 12, and a loopback hub serves models of this repository
+under the names of the large ones. The build fetches packages from where pip and apt find them here. What runs in the
+image is process 1, as uid 1000 and without capabilities, in a network that reaches nothing else.
 
 STORAGE_DRIVER=vfs is for file systems on which buildah cannot use overlays.
 """
@@ -30,6 +30,7 @@ from common.settings import ROOT, ExtractSettings, SummarizeSettings
 from functions.extract import model as gliners
 from functions.extract.model import CONFIG, HUB_FILE, TOKENIZER
 from functions.summarize import model as llamas
+from tests.doubles import lead_model
 from tests.doubles.hub_server import HubServer
 from tests.doubles.lambda_runtime import LambdaRuntime
 
@@ -207,16 +208,16 @@ def ask(path: str, body: object = None) -> tuple[int, bytes]:
 
 
 def hub() -> HubServer:
-    """It has the embedded models under the names of the large ones that the profile `space` wants."""
+    """It has models of this repository under the names of the large ones that the profile `space` wants."""
     summarize, extract = SummarizeSettings(), ExtractSettings()
     llama, gliner = llamas.PRESETS[summarize.model], gliners.PRESETS[extract.model]
-    embedded = ROOT / "models/embedded"
+    embedded = ROOT / "models/embedded/gliner"
     return HubServer(
         {
-            llama.repo: {llama.file.format(summarize.quantization): embedded / "llama/embedded-llama-lead.gguf"},
+            llama.repo: {llama.file.format(summarize.quantization): lead_model.FILE},
             gliner.repo: {
-                HUB_FILE: embedded / "gliner/model.onnx",
-                **{name: embedded / "gliner" / name for name in (CONFIG, TOKENIZER)},
+                HUB_FILE: embedded / "model.onnx",
+                **{name: embedded / name for name in (CONFIG, TOKENIZER)},
             },
         }
     )

@@ -19,6 +19,7 @@ from hypothesis import settings
 from benchmarks.harness.service import Service, factory, run
 from common.lazy import models
 from common.settings import PREFIX, get_settings
+from tests.doubles import lead_model
 from tests.doubles.edge_server import SpeechCloud
 
 if TYPE_CHECKING:
@@ -104,7 +105,12 @@ def problem(response: "httpx.Response | httpx2.Response") -> dict[str, Any]:
 
 @contextmanager
 def run_service(log: Path, **variables: object) -> Iterator[Runner]:
-    """Start the service on a free port of the loopback with settings as variables, and stop it at the end."""
+    """Start the service on a free port of the loopback with settings as variables, and stop it at the end.
+
+    It summarises with the model of the tests, unless the variables name a profile or another model.
+    """
+    if "PROFILE" not in variables:
+        variables = lead_model.SETTINGS | variables
     program = factory(variables, folder=log.parent)
     with run(program, log, start_seconds=START_SECONDS, stop_seconds=STOP_SECONDS) as running:
         yield running

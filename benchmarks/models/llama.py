@@ -2,7 +2,7 @@
 
 Architecture, quantisation mix (Q4_K_M) and file size are those of Llama-3-8B (`8b`, 4.92 GB) and Llama-3.2-1B (`1b`,
 0.81 GB, embedding and output tied), so that speed, memory and load time are real. The text is noise. The tokenizer is
-the embedded model's, padded with unused tokens to Llama-3's 128,256.
+the one of the tests' model, padded with unused tokens to Llama-3's 128,256.
 
 Shaped in two ways, so that every server does the same amount of work:
 
@@ -32,7 +32,8 @@ import gguf
 import numpy as np
 from numpy.typing import NDArray
 
-EMBEDDED = Path(__file__).resolve().parents[2] / "models/embedded/llama/embedded-llama-lead.gguf"
+from tests.doubles import lead_model
+
 VOCABULARY = 128_256
 HEADS_KV = 8
 SPACE = "Ġ"
@@ -156,8 +157,8 @@ def _is_plain(token: str) -> bool:
 
 
 def add_tokenizer(writer: gguf.GGUFWriter) -> list[str]:
-    """The embedded model's tokenizer, padded; returns the text of every token."""
-    fields = gguf.GGUFReader(EMBEDDED).fields
+    """The tokenizer of the tests' model, padded; returns the text of every token."""
+    fields = gguf.GGUFReader(lead_model.FILE).fields
 
     def value(name: str) -> Any:
         return fields[name].contents()

@@ -2,9 +2,9 @@
 
     python -m benchmarks.siege [--only mixed,extract] [--one-address] [--root DIR] [--against DIR] [--set NAME=VALUE]
 
-Starts the service with the embedded models in front of a loopback speech cloud, once for each scenario, and sends it
-bounded traffic over the loopback network: each caller has an address of its own there, or all have one. Prints a table
-of what was measured and of what should have been; the exit code is 1 where that was missed.
+Starts the service with small models of this repository in front of a loopback speech cloud, once for each scenario, and
+sends it bounded traffic over the loopback network: each caller has an address of its own there, or all have one. Prints
+a table of what was measured and of what should have been; the exit code is 1 where that was missed.
 
 The clients share the CPUs with the service: what their own process took is printed too.
 """

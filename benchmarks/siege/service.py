@@ -11,14 +11,15 @@ from pathlib import Path
 from benchmarks.harness.folders import LOGS, ROOT
 from benchmarks.harness.service import Service, factory, is_ready, run
 from benchmarks.harness.statistics import percentile
+from tests.doubles import lead_model
 
 
 def running(
     root: Path, name: str, endpoint: str, settings: Sequence[str] = (), descriptors: int | None = None
 ) -> AbstractContextManager[Service]:
-    """The service of `root` with the embedded models, once they are loaded; `settings` are `SUMMARIZE__PARALLEL=2` and
-    the like, `descriptors` is the limit that `ulimit -n` sets."""
-    chosen = {"LOG_STYLE": "json", "LOG_LEVEL": "WARNING", "AUDIO__ENDPOINT": endpoint}
+    """The service of `root` with small models of this repository, once they are loaded; `settings` are
+    `SUMMARIZE__PARALLEL=2` and the like, `descriptors` is the limit that `ulimit -n` sets."""
+    chosen = lead_model.SETTINGS | {"LOG_STYLE": "json", "LOG_LEVEL": "WARNING", "AUDIO__ENDPOINT": endpoint}
     chosen |= dict(setting.split("=", 1) for setting in settings)
     python = root / ".venv/bin/python"
     program = factory(chosen, root=root, python=str(python) if python.exists() else sys.executable)

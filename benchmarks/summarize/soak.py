@@ -2,9 +2,9 @@
 
     python -m benchmarks.summarize.soak [--minutes 60] [--clients 6] [--seed 1]
 
-Starts the service with the embedded model and sends it, at a rate that leaves it half idle: whole answers and streams,
-`Prefer: wait`, equal requests at once, requests that were answered before, articles from one token to a hundred times
-the context, hostile text and faulty requests. About a third of the clients go away at a random moment.
+Starts the service with the model of the tests and sends it, at a rate that leaves it half idle: whole answers and
+streams, `Prefer: wait`, equal requests at once, requests that were answered before, articles from one token to a
+hundred times the context, hostile text and faulty requests. About a third of the clients go away at a random moment.
 
 At the end every place and every cell of the cache has to be free, which is seen from outside in this way: as many
 requests as there are places, which fill the cache together, are worked on at the same time. Prints a table and what was
@@ -26,7 +26,7 @@ from typing import Any
 
 import httpx
 
-from benchmarks.harness.folders import ROOT, save
+from benchmarks.harness.folders import save
 from benchmarks.harness.machine import rss
 from benchmarks.harness.service import Program, factory, log_errors, stop_cleanly
 from benchmarks.harness.statistics import percentile
@@ -36,11 +36,11 @@ from benchmarks.summarize.client import Client
 from benchmarks.summarize.server import Running, running
 from benchmarks.summarize.sides import Side
 from benchmarks.summarize.spans import work
+from tests.doubles import lead_model
 
-MODEL = ROOT / "models/embedded/llama/embedded-llama-lead.gguf"
 PARALLEL = 4
-# The embedded profile's context, and what an article has of it.
-CONTEXT_TOKENS, ROOM = 2048, 384
+# What an article has of the context.
+ROOM = 384
 # Full within the warm-up: what is kept afterwards takes the place of what was kept before.
 ANSWER_CACHE_BYTES = 65_536
 MAX_CHARACTERS = 199_000
@@ -95,11 +95,11 @@ class Tally:
 def side() -> Side:
     def program(_: Path, extra: Mapping[str, object]) -> Program:
         settings = {
+            **lead_model.SETTINGS,
             "PROFILE": "embedded",
             "LOG_LEVEL": "WARNING",
             "LOG_STYLE": "json",
             "SUMMARIZE__PARALLEL": PARALLEL,
-            "SUMMARIZE__CONTEXT": CONTEXT_TOKENS,
             "SUMMARIZE__MAX_ARTICLE_TOKENS": ROOM,
             "SUMMARIZE__ANSWER_CACHE_BYTES": ANSWER_CACHE_BYTES,
         }
@@ -114,7 +114,7 @@ class Traffic:
     def __init__(self, http: httpx.AsyncClient, seed: int) -> None:
         self._http = http
         self._random = random.Random(seed)
-        writer = Writer(MODEL, seed)
+        writer = Writer(lead_model.FILE, seed)
         self._pool = [article.text for article in writer.articles(30, 20, 500)]
         self.tallies: dict[str, Tally] = {}
         self.problems: Counter[str] = Counter()
@@ -243,7 +243,7 @@ def growth(samples: list[int]) -> tuple[float, float, float] | None:
 async def full_house(client: Client, writer: Writer) -> str | None:
     """As many requests at once as there are places, which fill the cache: why they were not worked on side by side."""
     # A place's share of the cache, less the prompt's own tokens.
-    max_tokens = CONTEXT_TOKENS // PARALLEL - ROOM - 30
+    max_tokens = lead_model.CONTEXT // PARALLEL - ROOM - 30
     texts = [writer.article(ROOM).text for _ in range(PARALLEL)]
     answers = await asyncio.gather(*(client.whole(text, max_tokens, give_up=HANG_SECONDS) for text in texts))
     if errors := [answer.error for answer in answers if answer.error]:
@@ -281,13 +281,13 @@ async def afterwards(soaked: Running, writer: Writer) -> Counter[str]:
 async def soak(minutes: float, clients: int, seed: int) -> int:
     """The exit code."""
     samples: list[int] = []
-    async with running(side(), MODEL) as soaked:
+    async with running(side(), lead_model.FILE) as soaked:
         traffic = Traffic(soaked.client.http, seed)
         until = time.monotonic() + minutes * 60
         sampler = asyncio.create_task(sample(soaked.service.pid, samples, until))
         await asyncio.gather(*(traffic.client(until) for _ in range(clients)))
         await sampler
-        problems = traffic.problems + await afterwards(soaked, Writer(MODEL, seed + 1))
+        problems = traffic.problems + await afterwards(soaked, Writer(lead_model.FILE, seed + 1))
     problems += log_errors(soaked.service.log)
     memory = growth(samples)
     if memory is None:

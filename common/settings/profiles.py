@@ -11,13 +11,7 @@ PROFILES: dict[str, dict[str, Any]] = {
     "embedded": {
         "warm_up": True,
         "model_wait_seconds": 30.0,
-        "summarize": {
-            "model": "embedded",
-            "max_article_tokens": 384,
-            # This model copies the opening and knows articles that go on as they began.
-            "lead_share": 1.0,
-            "threads": 1,
-        },
+        "summarize": {"model": "embedded"},
         "extract": {"model": "embedded"},
     },
     # The product's client gives up after 30 s.

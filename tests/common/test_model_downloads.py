@@ -20,6 +20,7 @@ from functions.summarize import engine as summarize_engine
 from functions.summarize import model as llamas
 from functions.summarize.handler import app as summarize_app
 from tests.conftest import MINIATURE, SettingsEnv, problem, wait_until
+from tests.doubles import lead_model
 from tests.doubles.hub_server import HubFault, HubServer
 
 pytestmark = pytest.mark.usefixtures("fresh_models")
@@ -39,8 +40,8 @@ def call(app: FastAPI, method: str, path: str, body: object = None) -> httpx.Res
 
 @pytest.fixture
 def presets(hub: HubServer, settings_env: SettingsEnv, tmp_path: Path) -> HubServer:
-    """The embedded models under the names of presets, which the settings ask for."""
-    hub.add(LLAMA.repo, LLAMA_FILE, llamas.EMBEDDED_FILE)
+    """The models of the tests under the names of presets, which the settings ask for."""
+    hub.add(LLAMA.repo, LLAMA_FILE, lead_model.FILE)
     for name, file in ((HUB_FILE, "model.onnx"), (CONFIG, CONFIG), (TOKENIZER, TOKENIZER)):
         hub.add(GLINER.repo, name, MINIATURE / file)
     settings_env(

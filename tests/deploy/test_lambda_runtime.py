@@ -11,9 +11,9 @@ import pytest
 from mutagen.mp3 import MP3
 from samtranslator.yaml_helper import yaml_parse
 
-from common.settings import PROFILES
-from functions.summarize.model import EMBEDDED_FILE, PRESETS
+from functions.summarize.model import PRESETS
 from tests.conftest import ROOT, lambda_event, wait_until
+from tests.doubles import lead_model
 from tests.doubles.edge_server import SECONDS_PER_CHARACTER, SpeechCloud
 from tests.doubles.hub_server import HubServer
 from tests.doubles.lambda_runtime import INIT_SECONDS, MAX_PAYLOAD_BYTES, Function, LambdaRuntime, start
@@ -39,10 +39,9 @@ def event(request: tuple[str, str, object], kind: str = "function_url") -> dict[
 
 
 def settings(cloud: SpeechCloud, **others: object) -> dict[str, str]:
-    """As template.yaml sets them, with the embedded models in place of those that have to be downloaded."""
-    sections = {name: PROFILES["embedded"][name] for name in LOADS} | {"audio": {"endpoint": cloud.url}}
-    values = {f"{section}__{name}": value for section, items in sections.items() for name, value in items.items()}
-    values |= {"profile": "lambda", **others}
+    """As template.yaml sets them, with models of this repository in place of those that have to be downloaded."""
+    values: dict[str, object] = {name.lower(): value for name, value in lead_model.SETTINGS.items()}
+    values |= {"extract__model": "embedded", "audio__endpoint": cloud.url, "profile": "lambda", **others}
     return {f"FACTORY_{name.upper()}": str(value) for name, value in values.items()}
 
 
@@ -149,7 +148,7 @@ def test_the_first_call_downloads_the_preset_and_nothing_else_is_written(tmp_pat
     variables = {"FACTORY_PROFILE": "lambda", "FACTORY_SUMMARIZE__MODEL": wanted}
     variables |= {"FACTORY_MODELS_FOLDER": str(tmp_path / "models")}
     with (
-        HubServer({preset.repo: {file: EMBEDDED_FILE}}) as hub,
+        HubServer({preset.repo: {file: lead_model.FILE}}) as hub,
         LambdaRuntime() as runtime,
         start(COMMANDS["summarize"], runtime, tmp_path, **variables | {"HF_ENDPOINT": hub.url}) as function,
     ):

@@ -21,8 +21,8 @@ def test_a_figure_that_was_changed_by_hand_would_be_found() -> None:
     assert filled(changed) == TEXT
 
 
-def test_every_preset_has_its_rows_and_what_was_not_measured_is_marked() -> None:
-    assert {model.preset for model in MODELS} == set(PRESETS)
+def test_every_llama_has_its_rows_and_what_was_not_measured_is_marked() -> None:
+    assert {model.preset for model in MODELS} == {name for name in PRESETS if name.startswith("llama-")}
     rows = [line for line in TABLES["lambda"]().splitlines() if "llama-3.2-3b" in line and "does not fit" not in line]
     assert rows
     assert all(re.search(r"\| ~\d+\.\d† \|", row) for row in rows)

@@ -15,6 +15,7 @@ import functions.extract.handler
 import functions.health.handler
 import functions.summarize.handler
 from tests.conftest import SettingsEnv, lambda_event
+from tests.doubles import lead_model
 from tests.doubles.edge_server import SpeechCloud
 
 HANDLERS = {
@@ -39,8 +40,8 @@ def main_thread_loop() -> Iterator[None]:
 
 
 @pytest.fixture(autouse=True)
-def loopback_cloud(settings_env: SettingsEnv, speech_cloud: SpeechCloud) -> None:
-    settings_env(AUDIO__ENDPOINT=speech_cloud.url)
+def quick_and_offline(settings_env: SettingsEnv, speech_cloud: SpeechCloud) -> None:
+    settings_env(AUDIO__ENDPOINT=speech_cloud.url, **lead_model.SETTINGS)
 
 
 def invoke(kind: str, method: str, path: str, body: object = None, handler: str | None = None) -> dict[str, Any]:
@@ -60,7 +61,7 @@ def test_summarize_answers_as_the_runner_does(kind: str) -> None:
     assert answer["statusCode"] == 200
     assert answer["isBase64Encoded"] is False
     body = json.loads(answer["body"])
-    assert body["model"] == "embedded-llama-lead"
+    assert body["model"] == lead_model.NAME
     assert body["summary"]
 
 

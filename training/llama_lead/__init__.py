@@ -1,1 +1,1 @@
-"""Train, export and evaluate the embedded Llama: a small model that copies the opening sentences of an article."""
+"""Train, export and evaluate the Llama of the tests: a small model that copies the opening sentences of an article."""

@@ -14,7 +14,7 @@ from llama_cpp import Llama
 
 from training.llama_lead import handwritten, heldout, prompt
 
-MODEL = Path("models/embedded/llama/embedded-llama-lead.gguf")
+MODEL = Path("tests/models/llama-lead/embedded-llama-lead.gguf")
 MAX_TOKENS = 150
 TEMPERATURES = (0.0, 0.7)
 SUFFIXES = ("", prompt.word_limit(80))

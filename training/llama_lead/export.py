@@ -13,7 +13,7 @@ from training.llama_lead.model import Llama, Shape, load
 from training.llama_lead.tokenizer import Tokenizer
 
 NAME = "embedded-llama-lead"
-TARGET = Path("models/embedded/llama/embedded-llama-lead.gguf")
+TARGET = Path("tests/models/llama-lead/embedded-llama-lead.gguf")
 # Llama-3's own template, in the wording of Meta's tokenizer_config.json.
 CHAT_TEMPLATE = (
     "{% set loop_messages = messages %}{% for message in loop_messages %}"

@@ -1,4 +1,4 @@
-"""Train the embedded Llama: `python -m training.llama_lead.train` (see README.md)."""
+"""Train the Llama of the tests: `python -m training.llama_lead.train` (see README.md)."""
 
 from __future__ import annotations
 

@@ -1,14 +1,27 @@
 import pytest
 
+from common.settings import PREFIX, get_settings
 from functions.summarize import engine
 from functions.summarize.context import SHARED_SEQUENCE
 from functions.summarize.engine import LlamaEngine
+from tests.conftest import SettingsEnv
+from tests.doubles import lead_model
 
 
 @pytest.fixture(scope="session")
 def llama() -> LlamaEngine:
-    """The embedded model, through the same loader as in the service."""
-    return engine.load(lambda _: None)
+    """The model of the tests, through the same loader as in the service."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in lead_model.SETTINGS.items():
+            patch.setenv(PREFIX + name, str(value))
+        get_settings.cache_clear()
+        return engine.load(lambda _: None)
+
+
+@pytest.fixture(autouse=True)
+def lead(settings_env: SettingsEnv) -> None:
+    """What the settings name, unless a test sets another model."""
+    settings_env(**lead_model.SETTINGS)
 
 
 def idle(llama: LlamaEngine) -> bool:

@@ -1,4 +1,4 @@
-"""The engine on the real llama.cpp with the embedded model."""
+"""The engine on the real llama.cpp with the model of the tests."""
 
 import asyncio
 from collections.abc import Coroutine
@@ -9,18 +9,17 @@ from typing import TypeVar
 import pytest
 
 from common.errors import ModelLoadFailed
-from common.settings import ROOT
 from functions.summarize import engine, prompt
 from functions.summarize.context import Sampling
 from functions.summarize.engine import LlamaEngine
 from functions.summarize.planning import Plan
 from functions.summarize.scheduler import Completion
 from tests.conftest import SettingsEnv, wait_until
+from tests.doubles import lead_model
 from tests.functions.summarize.conftest import idle
 
 T = TypeVar("T")
 
-EMBEDDED = ROOT / "models/embedded/llama/embedded-llama-lead.gguf"
 ARTICLE = (
     "The town of Lindholm opened a bridge on Monday. It took four years to build. Cars may use it from next week. "
     "The old bridge will be torn down in spring. Many came to see it."
@@ -153,7 +152,7 @@ def test_a_cancelled_prefill_stops_within_it(llama: LlamaEngine) -> None:
 
 @pytest.mark.parametrize("damage", ["missing", "empty", "cut", "garbage", "architecture", "template", "vocabulary"])
 def test_a_model_that_cannot_be_used_is_a_clear_reason(damage: str, tmp_path: Path, settings_env: SettingsEnv) -> None:
-    whole = EMBEDDED.read_bytes()
+    whole = lead_model.FILE.read_bytes()
     path = tmp_path / "model.gguf"
     contents = {
         "empty": b"",

@@ -13,12 +13,12 @@ from hypothesis import strategies as st
 from common import host
 from common.errors import ModelLoadFailed
 from functions.summarize import engine, memory
-from functions.summarize.model import EMBEDDED_FILE
 from tests.conftest import SettingsEnv
+from tests.doubles import lead_model
 from tests.strategies import examples
 
-# What llama.cpp says at load of the embedded model with 2048 tokens: "KV buffer size = 6.00 MiB".
-EMBEDDED_CACHE = 6 << 20
+# What llama.cpp says at load of the model of the tests with 2048 tokens: "KV buffer size = 6.00 MiB".
+LEAD_CACHE = 6 << 20
 LLAMA_3_8B = {"embedding_length": 4096, "block_count": 32, "attention.head_count": 32, "attention.head_count_kv": 8}
 NUMBERS = {"I": 4, "i": 5, "f": 6, "Q": 10}
 
@@ -53,11 +53,11 @@ def llama(**values: Any) -> dict[str, Any]:
     return {"general.architecture": "llama", "tokenizer.tokens": ["a", "b", "cd"], "scores": [1, 2, 3], **named}
 
 
-def test_the_header_of_the_embedded_model() -> None:
-    header = memory.header(EMBEDDED_FILE)
+def test_the_header_of_a_real_file() -> None:
+    header = memory.header(lead_model.FILE)
     assert (header["general.architecture"], header["llama.context_length"]) == ("llama", 2048)
     assert (header["tokenizer.ggml.model"], header["tokenizer.ggml.tokens"]) == ("gpt2", None)
-    assert memory.cache_bytes(header, 2048) == EMBEDDED_CACHE
+    assert memory.cache_bytes(header, 2048) == LEAD_CACHE
 
 
 @pytest.mark.parametrize(

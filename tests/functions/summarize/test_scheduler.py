@@ -16,10 +16,10 @@ from common.settings import ROOT, get_settings
 from functions.summarize import prompt
 from functions.summarize.context import DecodeFailed, LlamaContext, Options, Row, Sampling
 from functions.summarize.engine import LlamaEngine
-from functions.summarize.model import EMBEDDED_CONTEXT, EMBEDDED_FILE
 from functions.summarize.planning import Plan
 from functions.summarize.scheduler import Completion, DeadlineExpired
 from tests.conftest import WAIT_SECONDS, wait_until
+from tests.doubles import lead_model
 from tests.functions.summarize.conftest import idle
 
 ARTICLES = [
@@ -63,12 +63,12 @@ class Request:
 
 @pytest.fixture(scope="module")
 def context() -> FaultyContext:
-    return FaultyContext(EMBEDDED_FILE, EMBEDDED_CONTEXT, PARALLEL, Options(threads=1))
+    return FaultyContext(lead_model.FILE, lead_model.CONTEXT, PARALLEL, Options(threads=1))
 
 
 @pytest.fixture(scope="module")
 def shared(context: FaultyContext) -> LlamaEngine:
-    return LlamaEngine("embedded", get_settings().summarize, context)
+    return LlamaEngine(lead_model.NAME, get_settings().summarize, context)
 
 
 @pytest.fixture

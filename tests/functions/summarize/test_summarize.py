@@ -12,6 +12,7 @@ import httpx
 import pytest
 
 from tests.conftest import Runner, problem, run_service, wait_until
+from tests.doubles import lead_model
 
 OPENING = "The town of Lindholm opened a bridge on Monday. It took four years to build."
 ARTICLE = f"{OPENING} Cars may use it from next week. The old bridge will be torn down in spring. Many came."
@@ -32,7 +33,7 @@ def test_the_request_of_the_contract_is_answered_with_its_fields(runner: Runner)
     assert response.status_code == 200
     body = response.json()
     assert body["summary"] == OPENING
-    assert body["model"] == "embedded-llama-lead"
+    assert body["model"] == lead_model.NAME
     assert isinstance(body["inference_time_ms"], int)
     assert body["finish_reason"] == "stop"
     assert body["condensed"] is False

@@ -15,9 +15,9 @@ from common.settings import get_settings
 from functions.summarize import prompt
 from functions.summarize.context import LlamaContext, Options, Sampling
 from functions.summarize.engine import LlamaEngine
-from functions.summarize.model import EMBEDDED_CONTEXT, EMBEDDED_FILE
 from functions.summarize.planning import Plan
 from tests.conftest import Runner, problem, run_service, wait_until
+from tests.doubles import lead_model
 from tests.functions.summarize.conftest import idle
 
 CONTEXT = 1024
@@ -26,9 +26,9 @@ BOUND_SECONDS = 60
 
 @pytest.fixture(scope="module")
 def llama() -> LlamaEngine:
-    """The embedded model with little room, so that two long requests do not fit side by side."""
-    context = LlamaContext(EMBEDDED_FILE, min(CONTEXT, EMBEDDED_CONTEXT), 4, Options(threads=1))
-    return LlamaEngine("embedded", get_settings().summarize, context)
+    """The model of the tests with little room, so that two long requests do not fit side by side."""
+    context = LlamaContext(lead_model.FILE, min(CONTEXT, lead_model.CONTEXT), 4, Options(threads=1))
+    return LlamaEngine(lead_model.NAME, get_settings().summarize, context)
 
 
 @pytest.fixture(autouse=True)

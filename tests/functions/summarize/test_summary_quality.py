@@ -1,4 +1,4 @@
-"""The embedded model on generated articles that it never saw: is the summary the article's own opening?
+"""The model of the tests on generated articles that it never saw: is the summary the article's own opening?
 
 `python -m tests.functions.summarize.test_summary_quality` prints the shares; the articles: tests/data/README.md.
 """
@@ -41,7 +41,7 @@ def share(answered: list[tuple[str, SummarizeResponse]]) -> float:
 
 
 @pytest.mark.parametrize("temperature", [0.0, 0.7])
-def test_embedded_model_gives_the_opening_of_articles_it_never_saw(llama: LlamaEngine, temperature: float) -> None:
+def test_the_model_gives_the_opening_of_articles_it_never_saw(llama: LlamaEngine, temperature: float) -> None:
     answered = asyncio.run(summaries(llama, temperature))
     assert len(answered) >= 50
     assert share(answered) >= TARGET_SHARE

@@ -16,8 +16,9 @@ from common.settings import ROOT, SummarizeSettings, cpu_threads
 from functions.summarize import tuning
 from functions.summarize.context import Options
 from tests.conftest import wait_until
+from tests.doubles import lead_model
 
-MODEL = ROOT / "models/embedded/llama/embedded-llama-lead.gguf"
+MODEL = lead_model.FILE
 UNMEASURED = Options(threads=cpu_threads(0), repack=False, micro_batch=512, flash_attention=True)
 # No candidate has these, so they can only come from the cache.
 KEPT = Options(threads=1, repack=False, micro_batch=96, flash_attention=True)
