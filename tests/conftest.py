@@ -132,6 +132,15 @@ def runner(tmp_path_factory: pytest.TempPathFactory, speech_cloud: SpeechCloud) 
         yield running
 
 
+@pytest.fixture(scope="session")
+def as_it_starts(tmp_path_factory: pytest.TempPathFactory, speech_cloud: SpeechCloud) -> Iterator[Runner]:
+    """The service with the models of `make run`, once they are loaded: for tests of these models, which take time."""
+    log = tmp_path_factory.mktemp("embedded") / "log.txt"
+    with run_service(log, PROFILE="embedded", AUDIO__ENDPOINT=speech_cloud.url) as running:
+        wait_until(lambda: httpx.get(f"{running.url}/health/ready").status_code == 200, "it is ready", START_SECONDS)
+        yield running
+
+
 def lambda_event(kind: str, method: str, path: str, body: object = None) -> dict[str, Any]:
     """The recorded event of `kind` with this request in it; its body is base64 where the recording's was."""
     text = (ROOT / f"tests/events/{kind}.json").read_text(encoding="utf-8").replace("METHOD", method)

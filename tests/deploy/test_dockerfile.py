@@ -21,6 +21,8 @@ OUTSIDE = [
     *("tests/conftest.py", "benchmarks/README.md", "training/README.md", "docs/scaling.md", "deploy/image_test.py"),
     *("common/__pycache__/app.pyc", "functions/audio/__pycache__/engine.pyc", "models/llama.gguf"),
     *("models/embedded/gliner/prepared/model.onnx.sha256.json", "models/embedded/llama/README.md", "template.yaml"),
+    # The language model of `make run`.
+    "requirements/embedded.txt",
 ]
 
 

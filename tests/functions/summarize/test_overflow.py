@@ -103,7 +103,7 @@ def test_error_names_the_text_with_its_tokens_and_the_room(
 def test_tokens_for_the_answer_that_leave_the_article_no_room_are_refused_with_the_most_that_do(
     llama: LlamaEngine, overflow: str
 ) -> None:
-    # The schema's own limit is below what the embedded context could write.
+    # The schema's own limit is below what the model's context could write.
     asked = request(OPENING).model_copy(update={"max_tokens": llama.context_tokens})
     with pytest.raises(InvalidInput) as error:
         summarize(llama, asked, configured(overflow, None))
