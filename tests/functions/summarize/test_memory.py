@@ -103,7 +103,7 @@ def test_a_model_is_checked_before_it_is_loaded(
 ) -> None:
     path = gguf(tmp_path / "large.gguf", llama(), 4_920_000_000)
     monkeypatch.setattr(host, "memory_bytes", lambda: 2_000_000_000)
-    settings_env(SUMMARIZE__MODEL=path)
+    settings_env(SUMMARIZE__MODEL=path, SUMMARIZE__CONTEXT="none")
     with pytest.raises(ModelLoadFailed, match=r"large\.gguf needs 5\.9 GB of memory .* a cache of 4096 tokens"):
         engine.load(lambda _: None)
 
