@@ -23,13 +23,14 @@ from benchmarks.harness.folders import LOGS
 from benchmarks.harness.service import Program, answers, factory, peer, run
 from benchmarks.harness.statistics import percentile
 from benchmarks.harness.table import table
+from tests.doubles import lead_model
 
 LENGTHS = (20, 80, 200, 370)
 ALONE, TOGETHER, CLIENTS, SHORT = 5, 48, 8, (20, 60)
 
 
 def programs(model: Path) -> dict[str, Program]:
-    settings = {"LOG_LEVEL": "WARNING", "EXTRACT__MODEL": model}
+    settings = lead_model.SETTINGS | {"LOG_LEVEL": "WARNING", "EXTRACT__MODEL": model}
     gliner = [str(PYTHONS["gliner"]), "benchmarks/extract/peers/http_gliner.py", str(model)]
     return {
         "factory": factory(settings, python=str(PYTHONS["factory"])),
