@@ -10,7 +10,7 @@ import pytest
 
 from common.errors import ModelLoadFailed
 from common.settings import ROOT
-from functions.summarize import engine, prompt
+from functions.summarize import engine
 from functions.summarize.context import Sampling
 from functions.summarize.engine import LlamaEngine
 from functions.summarize.planning import Plan
@@ -42,7 +42,7 @@ async def generate(
 
 
 def prompt_for(llama: LlamaEngine, article: str) -> list[int]:
-    return prompt.build(llama.tokenize(article, False), llama.tokenize)
+    return llama.prompt.build(llama.tokenize(article, False))
 
 
 def test_the_prompt_has_one_begin_of_text_and_no_special_token_from_the_article(llama: LlamaEngine) -> None:
@@ -59,11 +59,11 @@ def test_the_prompt_has_one_begin_of_text_and_no_special_token_from_the_article(
 
 
 def test_the_wished_length_stands_behind_the_article_so_that_the_opening_stays_shared(llama: LlamaEngine) -> None:
-    opening = llama.tokenize(prompt.OPENING, True)
+    opening = llama.prompt.opening
     article = llama.tokenize(ARTICLE, False)
-    told = prompt.build(article, llama.tokenize, 60)
+    told = llama.prompt.build(article, 60)
     assert told[: len(opening) + len(article)] == [*opening, *article]
-    assert len(told) == len(article) + prompt.frame_length(llama.tokenize, 60)
+    assert len(told) == len(article) + llama.prompt.frame_length(60)
     assert len(told) > len(prompt_for(llama, ARTICLE))
 
 
@@ -96,7 +96,7 @@ def test_the_shared_opening_of_the_prompt_is_not_decoded_twice(llama: LlamaEngin
     alone = run(generate(llama, second))[0]
     run(generate(llama, first))
     text, completion = run(generate(llama, second))
-    assert completion.cached_tokens == len(llama.tokenize(prompt.OPENING, True))
+    assert completion.cached_tokens == len(llama.prompt.opening)
     assert completion.prompt_tokens == len(second)
     assert text == alone
 
