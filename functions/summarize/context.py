@@ -174,6 +174,10 @@ class LlamaContext:
         return bool(self._c.llama_vocab_get_attr(self._vocab, token) & USER_DEFINED)
 
     @property
+    def path(self) -> Path:
+        return self._path
+
+    @property
     def chat_template(self) -> str:
         return (self._c.llama_model_chat_template(self._model, None) or b"").decode("utf-8", "replace")
 

@@ -54,7 +54,7 @@ class LlamaEngine:
             self._scheduler = Scheduler(self._context, self.prompt.opening, settings.parallel, self._rates)
         except (DecodeFailed, ModelLoadFailed) as error:
             self._context.close()
-            raise ModelLoadFailed(f"{name} cannot be used: {error}") from None
+            raise ModelLoadFailed(f"{context.path} cannot be used: {error}") from None
         self.context_tokens = self._context.cells
 
     def tokenize(self, text: str, special: bool) -> list[int]:

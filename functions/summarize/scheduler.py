@@ -229,9 +229,9 @@ class Scheduler:
     def _read_opening(self) -> None:
         self._context.allow()
         self._context.forget(SHARED_SEQUENCE)
-        self._context.decode(
-            [Row(token, position, SHARED_SEQUENCE, False) for position, token in enumerate(self._opening)]
-        )
+        rows = [Row(token, position, SHARED_SEQUENCE, False) for position, token in enumerate(self._opening)]
+        for start in range(0, len(rows), BATCH_ROWS):
+            self._context.decode(rows[start : start + BATCH_ROWS])
 
     def _calibrate(self) -> None:
         """Read the opening and draw a few tokens, so that the first request is planned with measured rates."""

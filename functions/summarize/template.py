@@ -67,7 +67,7 @@ def frame(template: str, instruction: str, special_tokens: Mapping[str, str]) ->
         if not reason:
             opening, closing = outcome["text"].split(mark)
             return Frame(opening, closing, not NO_THINKING.keys().isdisjoint(answer["asks_for"]))
-    raise ModelLoadFailed(f"its chat template cannot be used: {reason}")
+    raise ModelLoadFailed(f"its chat template fails: {reason}")
 
 
 def _message(role: str, content: str) -> dict[str, str]:

@@ -10,13 +10,13 @@ import pytest
 
 from common.errors import ModelLoadFailed
 from common.settings import ROOT
-from functions.summarize import engine
+from functions.summarize import engine, template
 from functions.summarize.context import Sampling
 from functions.summarize.engine import LlamaEngine
 from functions.summarize.planning import Plan
 from functions.summarize.scheduler import Completion
 from tests.conftest import SettingsEnv, wait_until
-from tests.functions.summarize.conftest import idle
+from tests.functions.summarize.conftest import idle, with_template
 
 T = TypeVar("T")
 
@@ -151,8 +151,10 @@ def test_a_cancelled_prefill_stops_within_it(llama: LlamaEngine) -> None:
     assert run(generate(llama, prompt_for(llama, ARTICLE)))[0] == expected
 
 
-@pytest.mark.parametrize("damage", ["missing", "empty", "cut", "garbage", "architecture", "template", "vocabulary"])
-def test_a_model_that_cannot_be_used_is_a_clear_reason(damage: str, tmp_path: Path, settings_env: SettingsEnv) -> None:
+@pytest.mark.parametrize("damage", ["missing", "empty", "cut", "garbage", "architecture", "template", "endless"])
+def test_a_model_that_cannot_be_used_is_a_clear_reason(
+    damage: str, tmp_path: Path, settings_env: SettingsEnv, monkeypatch: pytest.MonkeyPatch
+) -> None:
     whole = EMBEDDED.read_bytes()
     path = tmp_path / "model.gguf"
     contents = {
@@ -162,13 +164,16 @@ def test_a_model_that_cannot_be_used_is_a_clear_reason(damage: str, tmp_path: Pa
         # Names of the same length: nothing else in the file moves.
         "architecture": whole.replace(b"\0llama\x0c", b"\0qwen2\x0c").replace(b"llama.", b"qwen2."),
         "template": whole.replace(b"tokenizer.chat_template", b"tokenizer.chat_templatx"),
-        "vocabulary": whole.replace(b"<|eot_id|>", b"<|eot_ix|>"),
+        "endless": with_template(
+            whole, "{% for i in range(99999) %}{% for j in range(99999) %}{% endfor %}{% endfor %}"
+        ),
     }
     if damage in contents:
         path.write_bytes(contents[damage])
     settings_env(SUMMARIZE__MODEL=path)
+    monkeypatch.setattr(template, "LIMIT_SECONDS", 1)
     with pytest.raises(ModelLoadFailed, match=r"model\.gguf") as error:
         engine.load(lambda _: None)
     assert "no reason given" not in str(error.value)
-    reasons = {"architecture": "architecture", "template": "chat template", "vocabulary": "vocabulary"}
+    reasons = {"architecture": "architecture", "template": "chat template", "endless": "not done after 1 s"}
     assert reasons.get(damage, "") in str(error.value)
