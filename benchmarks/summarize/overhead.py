@@ -17,7 +17,6 @@ from benchmarks.harness.folders import MODELS
 from benchmarks.harness.table import table
 from benchmarks.summarize.sides import CONTEXT_TOKENS, DEFAULT_THREADS
 from common.settings import SummarizeSettings
-from functions.summarize import prompt
 from functions.summarize.context import LlamaContext, Options, Row, Sampling
 from functions.summarize.engine import LlamaEngine
 from functions.summarize.planning import Plan
@@ -41,7 +40,7 @@ class TimedContext(LlamaContext):
 
 
 async def answer(engine: LlamaEngine) -> None:
-    tokens = prompt.build(engine.tokenize(ARTICLE, False), engine.tokenize)
+    tokens = engine.prompt.build(engine.tokenize(ARTICLE, False))
     ticket = engine.reserve(len(tokens), Plan(0, OUTPUT_TOKENS), None, True)
     async with aclosing(engine.generate(ticket, tokens, Sampling(OUTPUT_TOKENS, 0.7, 1))) as pieces:
         async for _ in pieces:

@@ -23,17 +23,21 @@ DECODE_ABORTED = 2
 LOG_LEVEL_ERROR = 4
 ARCHITECTURE = "llama"
 SPIN_COUNT = "2000"
-# The prompt is written with these; a model for which they are no tokens would read them as text.
-CONTROL_TOKENS = ("<|begin_of_text|>", "<|start_header_id|>", "<|end_header_id|>", "<|eot_id|>")
+# llama.h, enum llama_token_attr: a token that is read in any text, as no control token is.
+USER_DEFINED = 1 << 4
 
 
 @dataclass(frozen=True)
 class Sampling:
-    """`seed` None draws a new one; `temperature` 0 takes the likeliest token."""
+    """`seed` None draws a new one; `temperature` 0 takes the likeliest token.
+
+    `thinking_tokens` are those of thoughts, which may come before the `max_tokens` of the text.
+    """
 
     max_tokens: int
     temperature: float
     seed: int | None
+    thinking_tokens: int = 0
 
 
 @dataclass(frozen=True)
@@ -161,6 +165,38 @@ class LlamaContext:
             self._pieces[token] = known
         return known
 
+    def text(self, token: int) -> str:
+        """The name of `token` in the vocabulary: of a control token as it is written in prompts."""
+        return (self._c.llama_vocab_get_text(self._vocab, token) or b"").decode("utf-8", "replace")
+
+    def is_user_defined(self, token: int) -> bool:
+        """Whether `token` is read in a text even with special tokens off."""
+        return bool(self._c.llama_vocab_get_attr(self._vocab, token) & USER_DEFINED)
+
+    @property
+    def path(self) -> Path:
+        return self._path
+
+    @property
+    def chat_template(self) -> str:
+        return (self._c.llama_model_chat_template(self._model, None) or b"").decode("utf-8", "replace")
+
+    @property
+    def bos(self) -> int:
+        """The token that begins a text, or -1."""
+        return int(self._c.llama_vocab_bos(self._vocab))
+
+    @property
+    def adds_bos(self) -> bool:
+        """Whether every text is to begin with `bos`."""
+        return self.bos >= 0 and bool(self._c.llama_vocab_get_add_bos(self._vocab))
+
+    @property
+    def special_tokens(self) -> dict[str, str]:
+        """The texts of the tokens that chat templates know by name; empty where the vocabulary has none."""
+        named = {"bos": self.bos, "eos": self._c.llama_vocab_eos(self._vocab)}
+        return {f"{name}_token": self.text(token) if token >= 0 else "" for name, token in named.items()}
+
     def is_end(self, token: int) -> bool:
         return bool(self._c.llama_vocab_is_eog(self._vocab, token))
 
@@ -215,9 +251,6 @@ class LlamaContext:
             raise ModelLoadFailed(f"{self._path} is a model of architecture {architecture!r}, not {ARCHITECTURE!r}")
         if self._c.llama_model_chat_template(self._model, None) is None:
             raise ModelLoadFailed(f"{self._path} has no chat template: an Instruct model is needed")
-        unknown = [name for name in CONTROL_TOKENS if len(self.tokenize(name, True)) != 1]
-        if unknown:
-            raise ModelLoadFailed(f"{self._path} has no Llama-3 vocabulary: {', '.join(unknown)} unknown")
 
 
 class Sampler:

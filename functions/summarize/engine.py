@@ -16,12 +16,14 @@ from common.errors import ModelLoadFailed
 from common.lazy import LazyModel, ModelStatus, Report
 from common.settings import SummarizeSettings, get_settings
 from common.worker import Worker
-from functions.summarize import cpu, memory, prompt, tuning
+from functions.summarize import cpu, memory, tuning
 from functions.summarize import model as llama
 from functions.summarize.context import DecodeFailed, LlamaContext, Sampling
-from functions.summarize.planning import Demand, Plan, Refusal, Simulation
+from functions.summarize.planning import MIN_ARTICLE_TOKENS, MIN_OUTPUT_TOKENS, Demand, Plan, Refusal, Simulation
+from functions.summarize.prompt import Prompt
 from functions.summarize.rates import Rates
-from functions.summarize.scheduler import Completion, Event, Scheduler, Ticket
+from functions.summarize.scheduler import Completion, Emit, Event, Scheduler, Ticket
+from functions.summarize.thinking import Thoughts
 
 T = TypeVar("T")
 
@@ -47,11 +49,12 @@ class LlamaEngine:
         self.places = Places("summarize", lambda: Limits(settings.parallel, settings.max_waiting))
         self._rates = Rates(settings.parallel, settings.slice_ms / 1000)
         try:
-            opening = self.tokenize(prompt.OPENING, True)
-            self._scheduler = Scheduler(self._context, opening, settings.parallel, self._rates)
-        except DecodeFailed as error:
+            self.prompt = Prompt(context, settings)
+            self._check_room()
+            self._scheduler = Scheduler(self._context, self.prompt.opening, settings.parallel, self._rates)
+        except (DecodeFailed, ModelLoadFailed) as error:
             self._context.close()
-            raise ModelLoadFailed(f"{name} cannot be computed with: {error}") from None
+            raise ModelLoadFailed(f"{context.path} cannot be used: {error}") from None
         self.context_tokens = self._context.cells
 
     def tokenize(self, text: str, special: bool) -> list[int]:
@@ -60,11 +63,16 @@ class LlamaEngine:
 
     async def tokens_of(self, text: str) -> list[int]:
         """The tokens of a whole article, on a thread of its own: that takes about a microsecond a character."""
-        return await self._worker.run(lambda _: self.tokenize(text, False), SECONDS_PER_CHARACTER * len(text))
+        return await self._worker.run(lambda _: self.prompt.article(text), SECONDS_PER_CHARACTER * len(text))
 
     async def run(self, work: Callable[[], T], characters: int) -> T:
         """The result of `work`, which goes through so many characters, on another: nobody's tokens wait for it."""
         return await self._condenser.run(lambda _: work(), CONDENSING_SECONDS_PER_CHARACTER * characters)
+
+    @property
+    def thinking_tokens(self) -> int:
+        """Tokens that a request has for thoughts, before those of its summary."""
+        return self.prompt.thinking.tokens if self.prompt.thinking is not None else 0
 
     @property
     def requests(self) -> int:
@@ -119,6 +127,16 @@ class LlamaEngine:
         last = len(simulation.jobs)
         return place if place < last and simulation.fits_at(place, demand) else last
 
+    def _check_room(self) -> None:
+        """Raises ModelLoadFailed when the frame leaves no room for the least summary of the least article."""
+        frame, least = self.prompt.frame_length(MIN_OUTPUT_TOKENS), MIN_ARTICLE_TOKENS + MIN_OUTPUT_TOKENS
+        if (needed := frame + self.thinking_tokens + least) > self._context.cells:
+            thoughts = f" and {self.thinking_tokens} for thoughts" if self.thinking_tokens else ""
+            raise ModelLoadFailed(
+                f"its prompt has {frame} tokens without an article{thoughts}: it needs a context of {needed} or more, "
+                f"which FACTORY_SUMMARIZE__CONTEXT sets, and has {self._context.cells}"
+            )
+
     def release(self, ticket: Ticket) -> None:
         """Give a place back; nothing happens if it is used up."""
         self._scheduler.cancel(ticket)
@@ -128,10 +146,40 @@ class LlamaEngine:
     ) -> AsyncGenerator[str | Completion]:
         """Pieces of text as they come, and a Completion at last. Raises DecodeFailed and DeadlineExpired.
 
+        Thoughts are no part of the text. A text that is nothing but thoughts is a DecodeFailed.
+
         Closing the generator stops the work on it within a step, and in the middle of a prefill.
         """
         loop = asyncio.get_running_loop()
         events: asyncio.Queue[Event] = asyncio.Queue()
+        # The scheduler looks at the deadline between steps; this ends a prefill that is still running then.
+        alarm = None
+        if ticket.deadline is not None:
+            seconds = max(0.0, ticket.deadline - time.monotonic())
+            alarm = loop.call_later(seconds, self._scheduler.cancel, ticket, True)
+        if self.prompt.thinking is not None:
+            ticket.thoughts = Thoughts(self.prompt.thinking, sampling.thinking_tokens)
+        said = False
+        try:
+            self._scheduler.submit(ticket, tokens, sampling, self._emit(ticket, loop, events))
+            while True:
+                event = await events.get()
+                if isinstance(event, Exception):
+                    raise event
+                if isinstance(event, Completion):
+                    if event.thinking_tokens and not said:
+                        raise DecodeFailed("it wrote its thoughts and no summary")
+                    yield event
+                    return
+                said = said or not event.isspace()
+                yield event
+        finally:
+            if alarm is not None:
+                alarm.cancel()
+            self._scheduler.cancel(ticket)
+
+    def _emit(self, ticket: Ticket, loop: asyncio.AbstractEventLoop, events: asyncio.Queue[Event]) -> Emit:
+        """What puts the scheduler's events of `ticket` into `events`."""
         # Without a reader each piece would wake the event loop for nothing.
         held: list[str] = []
 
@@ -147,24 +195,7 @@ class LlamaEngine:
                 # The loop is closed: nobody is left to read.
                 self._scheduler.cancel(ticket)
 
-        # The scheduler looks at the deadline between steps; this ends a prefill that is still running then.
-        alarm = None
-        if ticket.deadline is not None:
-            seconds = max(0.0, ticket.deadline - time.monotonic())
-            alarm = loop.call_later(seconds, self._scheduler.cancel, ticket, True)
-        try:
-            self._scheduler.submit(ticket, tokens, sampling, emit)
-            while True:
-                event = await events.get()
-                if isinstance(event, Exception):
-                    raise event
-                yield event
-                if isinstance(event, Completion):
-                    return
-        finally:
-            if alarm is not None:
-                alarm.cancel()
-            self._scheduler.cancel(ticket)
+        return emit
 
 
 def load(report: Report) -> LlamaEngine:

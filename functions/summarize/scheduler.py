@@ -36,6 +36,7 @@ from functions.summarize.context import (
 )
 from functions.summarize.planning import Job
 from functions.summarize.rates import Rates
+from functions.summarize.thinking import Thoughts
 
 logger = logging.getLogger(__name__)
 
@@ -46,12 +47,16 @@ FinishReason = Literal["stop", "length", "deadline"]
 
 @dataclass(frozen=True)
 class Completion:
-    """How a generation ended, with its counts (tokens) and times (milliseconds)."""
+    """How a generation ended, with its counts (tokens) and times (milliseconds).
+
+    `completion_tokens` are those of the text; those of thoughts, which are no part of it, are counted apart.
+    """
 
     finish_reason: FinishReason
     prompt_tokens: int
     cached_tokens: int
     completion_tokens: int
+    thinking_tokens: int
     queue_ms: float
     prefill_ms: float
     decode_ms: float
@@ -89,6 +94,7 @@ class Ticket:
         self.sampling = Sampling(output_tokens, 0.0, None)
         self.emit: Emit = lambda _: None
         self.sampler: Sampler | None = None
+        self.thoughts: Thoughts | None = None
         # A character may be spread over several tokens. It is held back until it is whole.
         self.decoder = codecs.getincrementaldecoder("utf-8")("replace")
         self.slot: int | None = None
@@ -96,6 +102,7 @@ class Ticket:
         self.position = 0
         self.tokens: list[int] = []
         self.cached = 0
+        # Thoughts are among them.
         self.written = 0
         self.flow = flow()
         # Cells of others that went ahead while there were not enough for this one.
@@ -103,6 +110,16 @@ class Ticket:
         self.cancelled = False
         self.expired = False
         self.submitted_at = self.started_at = self.read_at = 0.0
+
+    @property
+    def thought(self) -> int:
+        """How many of the written tokens are thoughts."""
+        return self.thoughts.tokens if self.thoughts is not None else 0
+
+    @property
+    def most_written(self) -> int:
+        """Tokens that it may write, with the thoughts that it has had."""
+        return self.sampling.max_tokens + min(self.thought, self.sampling.thinking_tokens)
 
     def left(self, now: float, opening: int) -> Job:
         """What is still to be done of it."""
@@ -169,11 +186,12 @@ class Scheduler:
     def submit(self, ticket: Ticket, prompt: Sequence[int], sampling: Sampling, emit: Emit) -> None:
         """Start work on a reserved ticket. `emit` gets pieces of text and a Completion or an exception at last, on the
         scheduler's thread. Raises DecodeFailed for what would never fit, as it would hold up all others."""
-        cells = len(prompt) + sampling.max_tokens
+        output = sampling.max_tokens + sampling.thinking_tokens
+        cells = len(prompt) + output
         if cells > self._context.cells:
             raise DecodeFailed(f"{cells} tokens do not fit the context of {self._context.cells}")
         ticket.prompt, ticket.sampling, ticket.emit = prompt, sampling, emit
-        ticket.prompt_tokens, ticket.output_tokens = len(prompt), sampling.max_tokens
+        ticket.prompt_tokens, ticket.output_tokens = len(prompt), output
         ticket.submitted_at = time.monotonic()
         with self._changed:
             if ticket.state is State.RESERVED:
@@ -203,7 +221,7 @@ class Scheduler:
         return self._context.cells - len(self._opening) - sum(self._cells(ticket) for ticket in self._admitted())
 
     def _cells(self, ticket: Ticket) -> int:
-        return len(ticket.prompt) + ticket.sampling.max_tokens - len(self._opening)
+        return len(ticket.prompt) + ticket.output_tokens - len(self._opening)
 
     def _admitted(self) -> list[Ticket]:
         return [ticket for ticket in self._tickets if ticket.state in (State.READING, State.WRITING)]
@@ -211,9 +229,9 @@ class Scheduler:
     def _read_opening(self) -> None:
         self._context.allow()
         self._context.forget(SHARED_SEQUENCE)
-        self._context.decode(
-            [Row(token, position, SHARED_SEQUENCE, False) for position, token in enumerate(self._opening)]
-        )
+        rows = [Row(token, position, SHARED_SEQUENCE, False) for position, token in enumerate(self._opening)]
+        for start in range(0, len(rows), BATCH_ROWS):
+            self._context.decode(rows[start : start + BATCH_ROWS])
 
     def _calibrate(self) -> None:
         """Read the opening and draw a few tokens, so that the first request is planned with measured rates."""
@@ -353,21 +371,33 @@ class Scheduler:
     def _write(self, ticket: Ticket, token: int) -> None:
         if not ticket.written:
             ticket.read_at = time.monotonic()
-        if self._context.is_end(token):
+        stopped = self._context.is_end(token)
+        if not stopped:
+            self._append(ticket, token)
+        if ticket.thoughts is not None and (ending := ticket.thoughts.end(stopped=stopped)):
+            ticket.tokens += ending
+            ticket.written += len(ending)
+            ticket.state = State.READING
+        elif stopped:
             self._finish(ticket, self._completion(ticket, "stop"))
             return
-        ticket.tokens.append(token)
-        ticket.written += 1
-        ticket.state = State.WRITING
-        if text := ticket.decoder.decode(self._context.piece(token)):
-            ticket.emit(text)
-        if ticket.written >= ticket.sampling.max_tokens:
+        if ticket.written >= ticket.most_written:
             self._finish(ticket, self._completion(ticket, "length"))
         elif ticket.deadline is not None:
             # One more token has to fit; the slice of another's prompt that may come with it is kept short for that.
             step = self.rates.costs(ticket.streams).step_seconds(len(self._admitted()))
             if time.monotonic() + step > ticket.deadline:
-                self._finish(ticket, self._completion(ticket, "deadline"))
+                self._finish(ticket, self._at_deadline(ticket))
+
+    def _append(self, ticket: Ticket, token: int) -> None:
+        ticket.tokens.append(token)
+        ticket.written += 1
+        ticket.state = State.WRITING
+        text = ticket.decoder.decode(self._context.piece(token))
+        if ticket.thoughts is not None:
+            text = ticket.thoughts.read(token, text)
+        if text:
+            ticket.emit(text)
 
     def _one_by_one(self, batch: list[Ticket], error: DecodeFailed) -> None:
         """A batch failed. Each of its requests is tried alone. Those that fail again are answered so."""
@@ -410,16 +440,20 @@ class Scheduler:
             self._context.forget(ticket.slot, ticket.position)
 
     def _at_deadline(self, ticket: Ticket) -> Event:
-        return self._completion(ticket, "deadline") if ticket.written else DeadlineExpired()
+        return self._completion(ticket, "deadline") if ticket.written > ticket.thought else DeadlineExpired()
 
     def _completion(self, ticket: Ticket, reason: FinishReason) -> Completion:
-        if rest := ticket.decoder.decode(b"", True):
+        rest = ticket.decoder.decode(b"", True)
+        if ticket.thoughts is not None:
+            rest = ticket.thoughts.rest() + rest
+        if rest:
             ticket.emit(rest)
         return Completion(
             reason,
             prompt_tokens=len(ticket.prompt),
             cached_tokens=ticket.cached,
-            completion_tokens=ticket.written,
+            completion_tokens=ticket.written - ticket.thought,
+            thinking_tokens=ticket.thought,
             queue_ms=(ticket.started_at - ticket.submitted_at) * 1000,
             prefill_ms=(ticket.read_at - ticket.started_at) * 1000,
             decode_ms=(time.monotonic() - ticket.read_at) * 1000,

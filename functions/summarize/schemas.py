@@ -30,7 +30,7 @@ class SummarizeRequest(BaseModel):
 class Usage(BaseModel):
     prompt_tokens: int = Field(description="instruction and article")
     cached_tokens: int = Field(description="of these, the opening that all prompts share: it is read once")
-    completion_tokens: int
+    completion_tokens: int = Field(description="of the summary; thoughts of a model that thinks aloud are not counted")
     cached_answer: bool = Field(False, description="the whole answer was made for the same request before")
 
 

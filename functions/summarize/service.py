@@ -11,7 +11,7 @@ from common.cache import AnswerCache, request_key
 from common.errors import FactoryError, FieldError, InvalidInput, QueueFull, Unavailable
 from common.sentences import finished
 from common.settings import SummarizeSettings, get_settings
-from functions.summarize import condense, prompt
+from functions.summarize import condense
 from functions.summarize.context import DecodeFailed, Sampling
 from functions.summarize.engine import LlamaEngine, model
 from functions.summarize.planning import MIN_ARTICLE_TOKENS, Demand, Plan, Refusal
@@ -134,10 +134,14 @@ class _Article:
 
 @dataclass(frozen=True)
 class _Place:
-    """A place among the requests. `contended`: others had places when this one came."""
+    """A place among the requests. `contended`: others had places when this one came.
+
+    `thinking_tokens` are those for thoughts, beside the planned ones of the summary.
+    """
 
     ticket: Ticket
     plan: Plan
+    thinking_tokens: int
     wanted: int
     contended: bool
 
@@ -168,7 +172,7 @@ class _Work:
                 if not reduces:
                     yield Accepted()
                 tokens = await self._prompt(article, place)
-                sampling = Sampling(place.plan.output, self.request.temperature, self.request.seed)
+                sampling = self._sampling(place.plan.output, place.thinking_tokens)
                 written: list[str] = []
                 async with aclosing(self.engine.generate(place.ticket, tokens, sampling)) as stream:
                     async for piece in stream:
@@ -192,8 +196,8 @@ class _Work:
             raise FactoryError(f"the model failed on this article: {error}") from None
 
     async def _read(self) -> _Article:
-        frame = prompt.frame_length(self.engine.tokenize, self.request.max_tokens)
-        room = self.engine.context_tokens - frame - self.request.max_tokens
+        frame = self.engine.prompt.frame_length(self.request.max_tokens)
+        room = self.engine.context_tokens - frame - self.request.max_tokens - self.engine.thinking_tokens
         if room < MIN_ARTICLE_TOKENS:
             most = self.request.max_tokens + room - MIN_ARTICLE_TOKENS
             raise InvalidInput([FieldError("max_tokens", f"may be at most {most} with this model's context")])
@@ -211,7 +215,8 @@ class _Work:
         """A place, and how much of the article will be read; nothing may be awaited in here."""
         contended = self.engine.requests > 0
         wanted = min(len(article.tokens), article.room)
-        demand = Demand(wanted, self.request.max_tokens, prompt.frame_length(self.engine.tokenize, self._told_tokens))
+        output = self.request.max_tokens + self.engine.thinking_tokens
+        demand = Demand(wanted, output, self.engine.prompt.frame_length(self._told_tokens))
         outcome = self.engine.plan(demand, self.deadline, self.request.stream)
         if isinstance(outcome, Refusal):
             if self.wait is not None and outcome.needed_seconds > self.wait:
@@ -222,7 +227,9 @@ class _Work:
             raise QueueFull("summarize: there is no time for one more request before its deadline", retry_after)
         self._check_room(len(article.tokens), outcome.article)
         ticket = self.engine.reserve(demand.frame, outcome, self.deadline, self.request.stream)
-        return _Place(ticket, outcome, wanted, contended)
+        # Where time is short, it is thoughts that there is no time for.
+        summary = min(outcome.output, self.request.max_tokens)
+        return _Place(ticket, replace(outcome, output=summary), outcome.output - summary, wanted, contended)
 
     @property
     def _told_tokens(self) -> int | None:
@@ -235,11 +242,14 @@ class _Work:
             shortened = partial(self._shortened, article.text, place.plan.article)
             tokens = await self.engine.run(shortened, len(article.text))
         told = place.plan.output if self._told_tokens is not None else None
-        return prompt.build(tokens, self.engine.tokenize, told)
+        return self.engine.prompt.build(tokens, told)
+
+    def _sampling(self, output_tokens: int, thinking_tokens: int) -> Sampling:
+        return Sampling(output_tokens, self.request.temperature, self.request.seed, thinking_tokens)
 
     def _shortened(self, text: str, most_tokens: int) -> list[int]:
         shortened = condense.condense(text, most_tokens, self._count, self.settings.lead_share)
-        return self.engine.tokenize(shortened, False)
+        return self.engine.prompt.article(shortened)
 
     def _count(self, text: str) -> int:
         return len(self.engine.tokenize(text, False))
@@ -273,7 +283,8 @@ class _Work:
     async def _reduced(self, article: _Article) -> _Article:
         """Map-reduce: the summaries of the article's parts, made side by side, in its place."""
         output = max(1, int(article.room * PART_SHARE))
-        room = min(article.room, self.engine.context_tokens - prompt.frame_length(self.engine.tokenize) - output)
+        taken = self.engine.prompt.frame_length() + output + self.engine.thinking_tokens
+        room = min(article.room, self.engine.context_tokens - taken)
         text, tokens = article.text, article.tokens
         phases = dict[str, float]()
         turns = asyncio.Semaphore(self.settings.parallel)
@@ -299,9 +310,10 @@ class _Work:
         return replace(article, text=text, tokens=tokens, phases=phases)
 
     async def _summary_of(self, part: str, output_tokens: int) -> tuple[str, Completion]:
-        tokens = prompt.build(await self.engine.tokens_of(part), self.engine.tokenize)
-        ticket = self.engine.reserve(len(tokens), Plan(0, output_tokens), None, False)
-        sampling = Sampling(output_tokens, self.request.temperature, self.request.seed)
+        tokens = self.engine.prompt.build(await self.engine.tokens_of(part))
+        thinking = self.engine.thinking_tokens
+        ticket = self.engine.reserve(len(tokens), Plan(0, output_tokens + thinking), None, False)
+        sampling = self._sampling(output_tokens, thinking)
         try:
             async with aclosing(self.engine.generate(ticket, tokens, sampling)) as stream:
                 *written, completion = [piece async for piece in stream]

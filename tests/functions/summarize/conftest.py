@@ -1,3 +1,5 @@
+import struct
+
 import pytest
 
 from common.settings import PREFIX, get_settings
@@ -22,6 +24,16 @@ def llama() -> LlamaEngine:
 def lead(settings_env: SettingsEnv) -> None:
     """What the settings name, unless a test sets another model."""
     settings_env(**lead_model.SETTINGS)
+
+
+def with_template(gguf: bytes, text: str) -> bytes:
+    """The file with another chat template. It is padded with a comment to the old one's length: nothing else moves."""
+    key = b"tokenizer.chat_template" + struct.pack("<I", 8)
+    start = gguf.index(key) + len(key) + 8
+    (length,) = struct.unpack_from("<Q", gguf, start - 8)
+    padded = text.encode() + b"{#" + b" " * (length - len(text.encode()) - 4) + b"#}"
+    assert len(padded) == length
+    return gguf[:start] + padded + gguf[start + length :]
 
 
 def idle(llama: LlamaEngine) -> bool:

@@ -9,14 +9,14 @@ from typing import TypeVar
 import pytest
 
 from common.errors import ModelLoadFailed
-from functions.summarize import engine, prompt
+from functions.summarize import engine, template
 from functions.summarize.context import Sampling
 from functions.summarize.engine import LlamaEngine
 from functions.summarize.planning import Plan
 from functions.summarize.scheduler import Completion
 from tests.conftest import SettingsEnv, wait_until
 from tests.doubles import lead_model
-from tests.functions.summarize.conftest import idle
+from tests.functions.summarize.conftest import idle, with_template
 
 T = TypeVar("T")
 
@@ -41,7 +41,7 @@ async def generate(
 
 
 def prompt_for(llama: LlamaEngine, article: str) -> list[int]:
-    return prompt.build(llama.tokenize(article, False), llama.tokenize)
+    return llama.prompt.build(llama.tokenize(article, False))
 
 
 def test_the_prompt_has_one_begin_of_text_and_no_special_token_from_the_article(llama: LlamaEngine) -> None:
@@ -58,11 +58,11 @@ def test_the_prompt_has_one_begin_of_text_and_no_special_token_from_the_article(
 
 
 def test_the_wished_length_stands_behind_the_article_so_that_the_opening_stays_shared(llama: LlamaEngine) -> None:
-    opening = llama.tokenize(prompt.OPENING, True)
+    opening = llama.prompt.opening
     article = llama.tokenize(ARTICLE, False)
-    told = prompt.build(article, llama.tokenize, 60)
+    told = llama.prompt.build(article, 60)
     assert told[: len(opening) + len(article)] == [*opening, *article]
-    assert len(told) == len(article) + prompt.frame_length(llama.tokenize, 60)
+    assert len(told) == len(article) + llama.prompt.frame_length(60)
     assert len(told) > len(prompt_for(llama, ARTICLE))
 
 
@@ -95,7 +95,7 @@ def test_the_shared_opening_of_the_prompt_is_not_decoded_twice(llama: LlamaEngin
     alone = run(generate(llama, second))[0]
     run(generate(llama, first))
     text, completion = run(generate(llama, second))
-    assert completion.cached_tokens == len(llama.tokenize(prompt.OPENING, True))
+    assert completion.cached_tokens == len(llama.prompt.opening)
     assert completion.prompt_tokens == len(second)
     assert text == alone
 
@@ -150,8 +150,10 @@ def test_a_cancelled_prefill_stops_within_it(llama: LlamaEngine) -> None:
     assert run(generate(llama, prompt_for(llama, ARTICLE)))[0] == expected
 
 
-@pytest.mark.parametrize("damage", ["missing", "empty", "cut", "garbage", "architecture", "template", "vocabulary"])
-def test_a_model_that_cannot_be_used_is_a_clear_reason(damage: str, tmp_path: Path, settings_env: SettingsEnv) -> None:
+@pytest.mark.parametrize("damage", ["missing", "empty", "cut", "garbage", "architecture", "template", "endless"])
+def test_a_model_that_cannot_be_used_is_a_clear_reason(
+    damage: str, tmp_path: Path, settings_env: SettingsEnv, monkeypatch: pytest.MonkeyPatch
+) -> None:
     whole = lead_model.FILE.read_bytes()
     path = tmp_path / "model.gguf"
     contents = {
@@ -161,13 +163,16 @@ def test_a_model_that_cannot_be_used_is_a_clear_reason(damage: str, tmp_path: Pa
         # Names of the same length: nothing else in the file moves.
         "architecture": whole.replace(b"\0llama\x0c", b"\0qwen2\x0c").replace(b"llama.", b"qwen2."),
         "template": whole.replace(b"tokenizer.chat_template", b"tokenizer.chat_templatx"),
-        "vocabulary": whole.replace(b"<|eot_id|>", b"<|eot_ix|>"),
+        "endless": with_template(
+            whole, "{% for i in range(99999) %}{% for j in range(99999) %}{% endfor %}{% endfor %}"
+        ),
     }
     if damage in contents:
         path.write_bytes(contents[damage])
     settings_env(SUMMARIZE__MODEL=path)
+    monkeypatch.setattr(template, "LIMIT_SECONDS", 1)
     with pytest.raises(ModelLoadFailed, match=r"model\.gguf") as error:
         engine.load(lambda _: None)
     assert "no reason given" not in str(error.value)
-    reasons = {"architecture": "architecture", "template": "chat template", "vocabulary": "vocabulary"}
+    reasons = {"architecture": "architecture", "template": "chat template", "endless": "not done after 1 s"}
     assert reasons.get(damage, "") in str(error.value)

@@ -10,7 +10,7 @@ import pytest
 
 from common.errors import FactoryError, InvalidInput, QueueFull
 from common.settings import SummarizeSettings, get_settings
-from functions.summarize import prompt, service
+from functions.summarize import service
 from functions.summarize.context import DecodeFailed, Sampling
 from functions.summarize.engine import LlamaEngine
 from functions.summarize.planning import Plan
@@ -69,7 +69,7 @@ def test_condense_reads_as_much_of_the_article_as_there_is_room_for(llama: Llama
     response = summarize(llama, request(text), configured("condense"))
     assert response.condensed
     assert response.input_tokens == tokens(llama, text) > 10 * ROOM
-    assert ROOM / 2 < response.usage.prompt_tokens - prompt.frame_length(llama.tokenize) <= ROOM
+    assert ROOM / 2 < response.usage.prompt_tokens - llama.prompt.frame_length() <= ROOM
     assert response.summary.startswith(OPENING)
 
 
@@ -79,7 +79,7 @@ def test_an_article_that_just_fits_is_read_whole_in_every_mode(llama: LlamaEngin
     room = tokens(llama, text)
     response = summarize(llama, request(text), configured(overflow, room))
     assert not response.condensed
-    assert response.usage.prompt_tokens == room + prompt.frame_length(llama.tokenize)
+    assert response.usage.prompt_tokens == room + llama.prompt.frame_length()
     assert response.input_tokens == room
 
 
@@ -147,7 +147,7 @@ def test_map_reduce_of_the_parts_summaries_goes_on_until_they_fit(llama: LlamaEn
     # A part's summary may have 12 tokens: those of all parts are over the room again, and those of these.
     response = summarize(llama, request(text), configured("map_reduce", 64))
     assert response.input_tokens == tokens(llama, text) > 30 * 64
-    assert response.usage.prompt_tokens <= 64 + prompt.frame_length(llama.tokenize)
+    assert response.usage.prompt_tokens <= 64 + llama.prompt.frame_length()
     assert response.summary
 
 
@@ -159,7 +159,7 @@ def test_map_reduce_is_the_same_each_time_at_temperature_0(llama: LlamaEngine) -
 def test_with_a_deadline_map_reduce_leaves_sentences_out_instead(llama: LlamaEngine) -> None:
     response = summarize(llama, request(article(40)), configured("map_reduce"), time.monotonic() + 60)
     assert response.condensed
-    assert response.usage.prompt_tokens - prompt.frame_length(llama.tokenize, 40) > ROOM / 2
+    assert response.usage.prompt_tokens - llama.prompt.frame_length(40) > ROOM / 2
     assert response.summary.startswith(OPENING)
 
 

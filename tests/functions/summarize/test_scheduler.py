@@ -13,7 +13,6 @@ from pathlib import Path
 import pytest
 
 from common.settings import ROOT, get_settings
-from functions.summarize import prompt
 from functions.summarize.context import DecodeFailed, LlamaContext, Options, Row, Sampling
 from functions.summarize.engine import LlamaEngine
 from functions.summarize.planning import Plan
@@ -101,7 +100,7 @@ def request_for(
     seed: int = 3,
     streams: bool = False,
 ) -> Request:
-    tokens = prompt.build(llama.tokenize(article, False)[:384], llama.tokenize)
+    tokens = llama.prompt.build(llama.tokenize(article, False)[:384])
     return Request(tokens, Sampling(max_tokens, temperature, seed), streams)
 
 

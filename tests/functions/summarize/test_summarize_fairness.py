@@ -12,7 +12,6 @@ import pytest
 from common.callers import begin_flow
 from common.errors import QueueFull
 from common.settings import get_settings
-from functions.summarize import prompt
 from functions.summarize.context import LlamaContext, Options, Sampling
 from functions.summarize.engine import LlamaEngine
 from functions.summarize.planning import Plan
@@ -77,7 +76,7 @@ def test_who_has_been_promised_an_answer_is_made_late_by_nobody(llama: LlamaEngi
 async def _generate(llama: LlamaEngine, caller: str, output: int, begun: list[tuple[float, str]]) -> None:
     begin_flow(caller)
     # With the opening that all prompts share, as it is not counted.
-    tokens = prompt.build(llama.tokenize(f"An article of {caller}.", False), llama.tokenize)
+    tokens = llama.prompt.build(llama.tokenize(f"An article of {caller}.", False))
     ticket = llama.reserve(len(tokens), Plan(0, output), None, False)
     async with aclosing(llama.generate(ticket, tokens, Sampling(output, 0.0, None))) as pieces:
         async for _ in pieces:
