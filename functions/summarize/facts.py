@@ -21,7 +21,7 @@ _APOSTROPHES = ("'", "’")
 # A capital behind these may be that of a sentence.
 _BEFORE_SENTENCES = frozenset("\"“”„‘’'«»:•*|")
 _PARTICLES = frozenset(
-    "al am bin da das de del della den der des di do dos du el et ibn la las le les los of sur ter the ul van von y zu zum".split()
+    "al am bin da das de del della den der des di do dos du el et ibn la las le les los of sur ter ul van von y zu zum".split()
 )
 _MOST_PARTICLES = 2
 # A name of more words is looked at in windows of so many: a text all in capitals is no name.
@@ -87,10 +87,11 @@ class Article:
         self._add_numbers(numerals(text))
 
     def _add(self, run: _Run) -> None:
-        self._first |= set(run.parts[: 2 if run.opens else 1])
-        self._last.add(run.parts[-1])
-        for at, part in enumerate(run.parts):
-            self._pairs |= {(part, other) for other in run.parts[at + 1 : at + _WINDOW]}
+        stems = [_stem(part) for part in run.parts]
+        self._first |= set(stems[: 2 if run.opens else 1])
+        self._last.add(stems[-1])
+        for at, stem in enumerate(stems):
+            self._pairs |= {(stem, other) for other in stems[at + 1 : at + _WINDOW]}
         initials = "".join(part[:1] for part in run.parts)
         for length in range(2, _LONGEST_ACRONYM + 1):
             self._acronyms |= {initials[at : at + length] for at in range(len(initials) - length + 1)}
@@ -115,19 +116,22 @@ class Article:
         Two words that the article does not have side by side may still belong together if it has both by themselves
         ("French President", where a president of France is named).
         """
-        free = {part for part in name.parts if self._is_free(part)}
-        if any(part not in free and part not in self._text.words for part in name.parts):
+        if not all(self._has_word(part) for part in name.parts):
             return False
         return all(
-            (one, other) in self._pairs or (one in free | self._last and other in free | self._first)
+            (_stem(one), _stem(other)) in self._pairs or (self._ends(one) and self._begins(other))
             for one, other in pairwise(name.parts)
         )
 
-    def _is_free(self, part: str) -> bool:
-        """Whether the article has the word as a plain one, in another form, or as the initials of a name."""
-        if part in self._text.small:
-            return True
-        return part not in self._text.words and (_stem(part) in self._stems or part in self._acronyms)
+    def _has_word(self, part: str) -> bool:
+        """Also in another form, or as the initials of a name."""
+        return not self._stems.isdisjoint((part, _stem(part))) or part in self._acronyms
+
+    def _begins(self, part: str) -> bool:
+        return part in self._text.small or _stem(part) in self._first or part not in self._text.words
+
+    def _ends(self, part: str) -> bool:
+        return part in self._text.small or _stem(part) in self._last or part not in self._text.words
 
     def names(self, text: str) -> list[Name]:
         """The names in a `text` about the article. Of a word that opens a sentence the article decides whether it is one.
@@ -182,7 +186,8 @@ def _read_sentence(read: _Text, text: str, start: int, stop: int) -> None:
         joins = bool(run.words) and _JOINT.fullmatch(gap) is not None
         if written == written.lower():
             read.small.add(folded)
-            particles = particles + 1 if joins and folded in _PARTICLES else _MOST_PARTICLES + 1
+            is_particle = folded in _PARTICLES or (folded == "the" and particles > 0)
+            particles = particles + 1 if joins and is_particle else _MOST_PARTICLES + 1
             if particles > _MOST_PARTICLES:
                 run, particles = _Run(), 0
             continue
