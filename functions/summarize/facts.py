@@ -21,7 +21,28 @@ _APOSTROPHES = ("'", "’")
 # A capital behind these may be that of a sentence.
 _BEFORE_SENTENCES = frozenset("\"“”„‘’'«»:•*|")
 _PARTICLES = frozenset(
-    "al am bin da das de del della den der des di do dos du el et ibn la las le les los of sur ter ul van von y zu zum".split()
+    [
+        *(
+            "al",
+            "am",
+            "bin",
+            "da",
+            "das",
+            "de",
+            "del",
+            "della",
+            "den",
+            "der",
+            "des",
+            "di",
+            "do",
+            "dos",
+            "du",
+            "el",
+            "et",
+        ),
+        *("ibn", "la", "las", "le", "les", "los", "of", "sur", "ter", "ul", "van", "von", "y", "zu", "zum"),
+    ]
 )
 _MOST_PARTICLES = 2
 # A name of more words is looked at in windows of so many: a text all in capitals is no name.
@@ -31,13 +52,14 @@ _LONGEST_ACRONYM = 6
 _PLAIN = str.maketrans({"ø": "o", "ł": "l", "đ": "d", "ħ": "h", "ı": "i", "æ": "ae", "œ": "oe", "ð": "d", "þ": "th"})
 # Kenya, Kenyan, Kenyans; Italy, Italian; China, Chinese; and Cyrillic cases.
 _ENDING = re.compile(
-    r"(?<=\w\w\w)(?:vians?|egians?|[ei]?ans?|ns?|eans?|inians?|ese|ish|tish|ics?|is?|ia|ea|y|ey|ay|way|a|o|e|en|al|guese|land"
-    r"|ain|ers?|s|es|[аеёиоуыэюяйьмх]{1,3})$"
+    r"(?<=\w\w\w)(?:vians?|egians?|[ei]?ans?|ese|ish|ics?|is?|ia|ea|y|ey|ay|a|o|e|en|al|land|ain|ers?|s|es"
+    r"|[аеёиоуыэюяйьмх]{1,3})$"
 )
 _RELATED = {
     **{"french": "france", "danish": "denmark", "dutch": "netherlands", "holland": "netherlands", "spanish": "spain"},
     **{"swiss": "switzerland", "irish": "ireland", "welsh": "wales", "greek": "greece", "polish": "poland"},
-    **{"scottish": "scotland", "finnish": "finland", "british": "uk", "britain": "uk", "american": "us", "usa": "us"},
+    **{"scottish": "scotland", "finnish": "finland", "british": "uk", "britain": "uk", "usa": "us"},
+    **{"america": "us", "american": "us", "portuguese": "portugal"},
 }
 
 
@@ -52,11 +74,15 @@ class Name:
 
 @dataclass
 class _Run:
-    """A name while it is read; `opens`: its first word begins a sentence, which gives any word a capital."""
+    """Capitalised words one after another. `opens`: the first begins a sentence, which gives any word a capital.
 
-    words: list[re.Match[str]] = field(default_factory=list)
+    `after_of`: the numbers of the words behind an "of".
+    """
+
+    opens: bool
+    places: list[tuple[int, int]] = field(default_factory=list)
     parts: list[str] = field(default_factory=list)
-    opens: bool = False
+    after_of: list[int] = field(default_factory=list)
 
 
 @dataclass
@@ -68,6 +94,44 @@ class _Text:
     # Capitalised inside of a sentence.
     proper: set[str] = field(default_factory=set)
     runs: list[_Run] = field(default_factory=list)
+    # The run that may go on, and the particles since its last word.
+    _run: _Run | None = None
+    _particles: list[str] = field(default_factory=list)
+
+    def end_run(self) -> None:
+        self._run, self._particles = None, []
+
+    def add_small(self, word: re.Match[str], gap: str) -> None:
+        """Another word with what stands between it and the one before."""
+        folded = _fold(word[0])
+        self.words.add(folded)
+        self.small.add(folded)
+        goes_on = folded in _PARTICLES or (folded == "the" and self._particles)
+        if goes_on and self._run and _JOINT.fullmatch(gap) and len(self._particles) < _MOST_PARTICLES:
+            self._particles.append(folded)
+        else:
+            self.end_run()
+
+    def add_capital(self, word: re.Match[str], gap: str, is_first: bool) -> None:
+        folded, run = _fold(word[0]), self._run
+        opens = is_first or _may_open(gap)
+        if not opens:
+            self.proper.add(folded)
+        if run is None or opens or not _JOINT.fullmatch(gap):
+            run = _Run(opens)
+            self.runs.append(run)
+        elif gap == "." and len(folded) == 1 and run.places[-1][1] - run.places[-1][0] < 2 * _LONGEST_ACRONYM:
+            if len(run.parts[-1]) == 1 or "." in word.string[slice(*run.places[-1])]:
+                # U.S. is US.
+                folded, (start, _) = run.parts.pop() + folded, run.places.pop()
+                run.places.append((start, word.end()))
+        elif "of" in self._particles:
+            run.after_of.append(len(run.parts))
+        if len(run.places) == len(run.parts):
+            run.places.append(word.span())
+        run.parts.append(folded)
+        self.words.add(folded)
+        self._run, self._particles = run, []
 
 
 class Article:
@@ -75,7 +139,7 @@ class Article:
 
     def __init__(self, text: str) -> None:
         self._text = _read(text)
-        self._stems = {_stem(word) for word in self._text.words}
+        self._forms = self._text.words | {_stem(word) for word in self._text.words}
         self._pairs: set[tuple[str, str]] = set()
         self._first: set[str] = set()
         self._last: set[str] = set()
@@ -88,8 +152,8 @@ class Article:
 
     def _add(self, run: _Run) -> None:
         stems = [_stem(part) for part in run.parts]
-        self._first |= set(stems[: 2 if run.opens else 1])
-        self._last.add(stems[-1])
+        self._first |= {*stems[: 2 if run.opens else 1], *(stems[at] for at in run.after_of)}
+        self._last |= {stems[-1], *(stems[at - 1] for at in run.after_of)}
         for at, stem in enumerate(stems):
             self._pairs |= {(stem, other) for other in stems[at + 1 : at + _WINDOW]}
         initials = "".join(part[:1] for part in run.parts)
@@ -116,36 +180,46 @@ class Article:
         Two words that the article does not have side by side may still belong together if it has both by themselves
         ("French President", where a president of France is named).
         """
-        if not all(self._has_word(part) for part in name.parts):
-            return False
-        return all(
-            (_stem(one), _stem(other)) in self._pairs or (self._ends(one) and self._begins(other))
-            for one, other in pairwise(name.parts)
+        parts = [part for part in name.parts if part not in _PARTICLES]
+        return all(map(self._has_word, name.parts)) and all(
+            (_stem(one), _stem(other)) in self._pairs
+            or not self._text.words.issuperset((one, other))
+            or (self._is_free(one, self._last) and self._is_free(other, self._first))
+            for one, other in pairwise(parts)
         )
 
     def _has_word(self, part: str) -> bool:
         """Also in another form, or as the initials of a name."""
-        return not self._stems.isdisjoint((part, _stem(part))) or part in self._acronyms
+        return not self._forms.isdisjoint((part, _stem(part))) or part in self._acronyms
 
-    def _begins(self, part: str) -> bool:
-        return part in self._text.small or _stem(part) in self._first or part not in self._text.words
-
-    def _ends(self, part: str) -> bool:
-        return part in self._text.small or _stem(part) in self._last or part not in self._text.words
+    def _is_free(self, part: str, outermost: set[str]) -> bool:
+        """Whether the article has the word in small letters or as one of the `outermost` of a name."""
+        return part in self._text.small or _stem(part) in outermost
 
     def names(self, text: str) -> list[Name]:
-        """The names in a `text` about the article. Of a word that opens a sentence the article decides whether it is one.
+        """The names in a `text` about the article, which decides whether a word that opens a sentence is one.
 
         There are none in scripts without capitals; in German all nouns are among them.
         """
         read = _read(text)
+        proper = self._text.proper | read.proper
+        # The letters of $3m, A320 and 34 Mio. are no names.
+        of_numbers = {
+            at
+            for number in numerals(text)
+            if any(map(str.isdigit, text[number.start : number.end]))
+            for at in range(number.start, number.end)
+        }
         found = []
         for run in read.runs:
-            words, parts = run.words, run.parts
-            if run.opens and not (parts[0] in self._text.proper or parts[0] in read.proper or _is_acronym(words[0][0])):
-                words, parts = words[1:], parts[1:]
-            if parts and not (len(parts) == 1 and len(parts[0]) < 2):
-                found.append(Name(words[0].start(), words[-1].end(), tuple(parts)))
+            skips_first = run.opens and not (run.parts[0] in proper or _is_name_anywhere(text, *run.places[0]))
+            kept = [
+                (place, part)
+                for place, part in list(zip(run.places, run.parts, strict=True))[skips_first:]
+                if place[0] not in of_numbers
+            ]
+            if kept and (len(kept) > 1 or len(kept[0][1]) > 1):
+                found.append(Name(kept[0][0][0], kept[-1][0][1], tuple(part for _, part in kept)))
         return found
 
 
@@ -169,43 +243,19 @@ def unsupported(summary: str, article: str) -> list[str]:
 def _read(text: str) -> _Text:
     read, start = _Text(), 0
     for sentence in sentences(text):
-        _read_sentence(read, text, start, start + len(sentence))
+        before = start
+        for word in _WORD.finditer(text, start, start + len(sentence)):
+            gap = text[before : word.start()]
+            if gap in _APOSTROPHES and word[0] in "sS":
+                read.end_run()
+            elif word[0] == word[0].lower():
+                read.add_small(word, gap)
+            else:
+                read.add_capital(word, gap, before == start)
+            before = word.end()
+        read.end_run()
         start += len(sentence)
     return read
-
-
-def _read_sentence(read: _Text, text: str, start: int, stop: int) -> None:
-    run, particles, end = _Run(), 0, start
-    for word in _WORD.finditer(text, start, stop):
-        gap, written, folded = text[end : word.start()], word[0], _fold(word[0])
-        first, end = end == start, word.end()
-        if gap in _APOSTROPHES and folded == "s" and not first:
-            run, particles = _Run(), 0
-            continue
-        read.words.add(folded)
-        joins = bool(run.words) and _JOINT.fullmatch(gap) is not None
-        if written == written.lower():
-            read.small.add(folded)
-            is_particle = folded in _PARTICLES or (folded == "the" and particles > 0)
-            particles = particles + 1 if joins and is_particle else _MOST_PARTICLES + 1
-            if particles > _MOST_PARTICLES:
-                run, particles = _Run(), 0
-            continue
-        particles = 0
-        opens = first or _may_open(gap)
-        if not opens:
-            read.proper.add(folded)
-        if not joins or opens:
-            run = _Run(opens=opens)
-            read.runs.append(run)
-        elif gap == "." and len(written) == len(run.words[-1][0]) == 1:
-            # U.S. is US.
-            run.parts[-1] += folded
-            run.words.append(word)
-            read.words.add(run.parts[-1])
-            continue
-        run.words.append(word)
-        run.parts.append(folded)
 
 
 def _may_open(gap: str) -> bool:
@@ -213,8 +263,10 @@ def _may_open(gap: str) -> bool:
     return "\n" in gap or (len(gap) > 1 and gap.rstrip()[-1:] in _BEFORE_SENTENCES and gap.strip() != "")
 
 
-def _is_acronym(written: str) -> bool:
-    return len(written) > 1 and written.isupper()
+def _is_name_anywhere(text: str, start: int, end: int) -> bool:
+    """Whether a word that opens a sentence is no ordinary one: it is all in capitals, or owns what follows."""
+    owns = text.startswith(("'s ", "’s "), end)
+    return end > start + 1 and (text[start:end].isupper() or owns)
 
 
 def _fold(word: str) -> str:

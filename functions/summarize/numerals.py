@@ -19,6 +19,7 @@ _SEPARATOR = re.compile(r"[^\d]")
 _PERCENT = re.compile(rf"{_SPACE}?(?:[%٪％]|per ?cent\b)")
 # Between the two halves of a range, a score, a clock time or a date.
 _JOINTS = frozenset("-–—/:×")
+_MOST_PARTS = 8
 # What stands in front of a number as its currency.
 _LONGEST_CURRENCY = 3
 # So many words make one number at most.
@@ -51,7 +52,10 @@ _MAYBE_SCALES = {"k": 3, "m": 6, "b": 9, "t": 12}
 _EAST_ASIAN_SCALES = {"千": 3, "万": 4, "萬": 4, "亿": 8, "億": 8, "만": 4, "억": 8, "兆": 12, "조": 12}
 # From two to twelve: an article may have them in words where its summary has figures.
 _OTHER_LANGUAGES = [
-    *("zwei drei vier fünf sechs sieben acht neun zehn elf zwölf", "deux trois quatre cinq six sept huit neuf dix onze"),
+    *(
+        "zwei drei vier fünf sechs sieben acht neun zehn elf zwölf",
+        "deux trois quatre cinq six sept huit neuf dix onze",
+    ),
     *("dos tres cuatro cinco seis siete ocho nueve diez once doce", "due tre quattro cinque sei sette otto nove dieci"),
     *("dois três quatro cinco seis sete oito nove dez onze doze", "twee drie vier vijf zes zeven acht negen tien elf"),
     *("två tre fyra fem sex sju åtta nio tio elva tolv", "два три четыре пять шесть семь восемь девять десять"),
@@ -59,6 +63,8 @@ _OTHER_LANGUAGES = [
 _FOREIGN = {word: value for words in _OTHER_LANGUAGES for value, word in enumerate(words.split(), 2)}
 
 _CERTAIN = {*_WORDS, "a", "an"}
+# What a number in words may begin with.
+_STARTS = _CERTAIN | _FOREIGN.keys()
 
 
 @dataclass(frozen=True)
@@ -81,7 +87,7 @@ def numerals(text: str) -> list[Numeral]:
     joint = -1
     for numeral in _read(text, list(_TOKEN.finditer(text))):
         # Only digits are joined: twenty-three is one number by itself.
-        if joint == numeral.start - 1 and text[joint] in _JOINTS and text[numeral.start].isdigit():
+        if found and joint == numeral.start - 1 and _joins(text, joint, numeral) and len(found[-1].parts) < _MOST_PARTS:
             first = found.pop()
             numeral = Numeral(first.start, numeral.end, (*first.parts, *numeral.parts))
         elif not numeral.loose:
@@ -91,16 +97,22 @@ def numerals(text: str) -> list[Numeral]:
     return found
 
 
+def _joins(text: str, joint: int, numeral: Numeral) -> bool:
+    return text[joint] in _JOINTS and text[numeral.start].isdigit()
+
+
 def _read(text: str, tokens: Sequence[re.Match[str]]) -> Iterator[Numeral]:
     at = 0
     while at < len(tokens):
         if tokens[at]["number"]:
             values, end = _scaled(text, tokens, at)
+        elif tokens[at][0].lower() not in _STARTS:
+            values, end = None, at + 1
         else:
             number, end = _spelled(text, tokens, at)
             values = None if number is None else {number}
         if values is None:
-            at += 1
+            at = end
             continue
         first = tokens[at]
         stop = tokens[end - 1].end()
@@ -114,13 +126,14 @@ def _read(text: str, tokens: Sequence[re.Match[str]]) -> Iterator[Numeral]:
 def _scaled(text: str, tokens: Sequence[re.Match[str]], at: int) -> tuple[set[Value], int]:
     """The values of the digits at a token with the words of scale behind them, and the token after these."""
     values, end = _values(tokens[at][0]), at + 1
-    while end < min(len(tokens), at + _MOST_WORDS) and (word := tokens[end]["word"]) and _close(text, tokens, end):
-        word = word.lower()
+    while end < at + _MOST_WORDS and (word := _word(tokens, end)) and _close(text, tokens, end):
         scale = 2 if word in _HUNDREDS else _SCALES.get(word, _EAST_ASIAN_SCALES.get(word[0], 0))
         if scale:
             values = {(digits, power + scale) for digits, power in values}
         elif maybe := _MAYBE_SCALES.get(word):
-            values |= {(digits, power + maybe) for digits, power in values}
+            # £30m are no metres.
+            plain = set() if unicodedata.category(text[tokens[at].start() - 1]) == "Sc" else values
+            values = plain | {(digits, power + maybe) for digits, power in values}
         elif tokens[end].start() != tokens[end - 1].end():
             break
         end += 1
@@ -158,27 +171,16 @@ def _value(whole: str, fraction: str = "") -> Value:
 
 def _spelled(text: str, tokens: Sequence[re.Match[str]], at: int) -> tuple[Value | None, int]:
     """The value of the words from a token on, None if they are no number, and the token after them."""
-    word = tokens[at][0].lower()
+    word, end = _word(tokens, at), at + 1
     if word in _FOREIGN and word not in _WORDS:
-        return _value(str(_FOREIGN[word])), at + 1
-    if word in ("a", "an"):
-        # A hundred, a million, but not a second.
-        following = tokens[at + 1]["word"] if at + 1 < len(tokens) else None
-        if (following or "").lower() not in _COUNTED:
-            return None, at + 1
-        total, current, end = 0, 1, at + 1
-    elif word in _WORDS:
-        total, current, end = 0, _WORDS[word], at + 1
-    else:
-        return None, at + 1
-    smallest = 13
-    while end < min(len(tokens), at + _MOST_WORDS) and tokens[end]["word"] and _close(text, tokens, end):
-        word = tokens[end][0].lower()
-        after = 1
-        if word == "and" and end + 1 < len(tokens) and not current % 100 and (current or total):
-            word, after = tokens[end + 1][0].lower(), 2
-            if word not in _WORDS:
-                break
+        return _value(str(_FOREIGN[word])), end
+    if word in ("a", "an") and _word(tokens, end) not in _COUNTED:
+        return None, end
+    total, current, smallest = 0, _WORDS.get(word, 1), 13
+    while end < at + _MOST_WORDS and (word := _word(tokens, end)) and _close(text, tokens, end):
+        after = end + 1
+        if word == "and" and not current % 100 and (word := _word(tokens, after)) in _WORDS:
+            after += 1
         if word in _HUNDREDS and 0 < current < 100:
             current *= 100
         elif word == "dozen" and 0 < current < 100:
@@ -189,8 +191,13 @@ def _spelled(text: str, tokens: Sequence[re.Match[str]], at: int) -> tuple[Value
             current += _WORDS[word]
         else:
             break
-        end += after
+        end = after
     return _value(str(total + current)), end
+
+
+def _word(tokens: Sequence[re.Match[str]], at: int) -> str:
+    """The word of a token in small letters, or nothing."""
+    return (tokens[at]["word"] or "").lower() if at < len(tokens) else ""
 
 
 def _follows(value: int, current: int, total: int) -> bool:
