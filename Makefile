@@ -4,6 +4,7 @@
 # make coverage: the suite once more, with the branches that it takes
 # make lock   pin requirements/*.txt anew from pyproject.toml
 # make bench-summarize, bench-summarize-8b: /summarize beside other servers; see benchmarks/README.md
+# make bench-quality: are summaries faithful, and do they have what matters? with the articles that are held back
 # make bench-backends: llama.cpp built portably beside native, and each CPU backend by itself
 # make bench-extract: /extract beside other ways to run GLiNER
 # make bench-exports: GLiNERs as tool chains of several years export them; is each rebuilt, equal and faster?
@@ -31,7 +32,7 @@ ifeq ($(filter native portable,$(LLAMA_BUILD)),)
 $(error LLAMA_BUILD is native or portable, not "$(LLAMA_BUILD)")
 endif
 
-.PHONY: run test coverage lint format lock clean bench-summarize bench-summarize-8b bench-backends soak-summarize bench-extract bench-exports bench-audio \
+.PHONY: run test coverage lint format lock clean bench-summarize bench-summarize-8b bench-quality bench-backends soak-summarize bench-extract bench-exports bench-audio \
 	image-test siege fuzz
 
 run: $(VENV)/models.stamp
@@ -136,6 +137,12 @@ bench-summarize: $(VENV)/dev.stamp $(BENCH)/peers.stamp $(BENCH_MODELS)/llama-1b
 
 bench-summarize-8b: $(VENV)/dev.stamp $(BENCH)/peers.stamp $(BENCH_MODELS)/llama-8b.gguf
 	$(BIN)/python -m benchmarks.summarize.deadline --model $(BENCH_MODELS)/llama-8b.gguf
+
+# QUALITY="--side .. --show 10" asks other models and other ways; see benchmarks/summarize/quality.py.
+QUALITY ?= --held-back --show 10 --side "embedded" --side "wait 2 s: wait=2"
+
+bench-quality: $(VENV)/dev.stamp $(VENV)/models.stamp
+	$(BIN)/python -m benchmarks.summarize.quality $(QUALITY)
 
 # Environments with nothing but llama.cpp, one of each build.
 BACKENDS := .venv-bench-native .venv-bench-portable

@@ -68,6 +68,9 @@ class SummarizeSettings(Section):
     overflow: Literal["condense", "map_reduce", "error"] = Field(
         "condense", description="an article over its room: leave sentences out, summarise parts first, or answer 422"
     )
+    check_facts: bool = Field(
+        False, description="name numbers and names of a summary that its article does not have, in `unsupported`"
+    )
     lead_share: float = Field(0.3, ge=0, le=1, description="of a condensed article: what its opening may take")
     instruction: Annotated[str, AfterValidator(not_blank), AfterValidator(without_nul)] = Field(
         "You are a news editor. Summarize the article in a few plain sentences. Use only facts from the article.",

@@ -1,6 +1,6 @@
 """What POST /summarize takes and answers."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
@@ -34,6 +34,12 @@ class Usage(BaseModel):
     cached_answer: bool = Field(False, description="the whole answer was made for the same request before")
 
 
+def _never_null(schema: dict[str, Any]) -> None:
+    """The field is there with a value or not at all."""
+    schema |= schema.pop("anyOf")[0]
+    schema.pop("default")
+
+
 class SummarizeResponse(BaseModel):
     model_config = ConfigDict(protected_namespaces=())
 
@@ -46,3 +52,9 @@ class SummarizeResponse(BaseModel):
     usage: Usage
     condensed: bool = Field(description="the article was too long for the room or the time: sentences were left out")
     input_tokens: int = Field(description="tokens of the whole article as it was sent")
+    unsupported: list[str] | None = Field(
+        None,
+        exclude_if=lambda value: value is None,
+        description="numbers and names of the summary that the article does not have; only where they are looked for",
+        json_schema_extra=_never_null,
+    )

@@ -11,7 +11,7 @@ from common.cache import AnswerCache, request_key
 from common.errors import FactoryError, FieldError, InvalidInput, QueueFull, Unavailable
 from common.sentences import finished
 from common.settings import SummarizeSettings, get_settings
-from functions.summarize import condense
+from functions.summarize import condense, facts
 from functions.summarize.context import DecodeFailed, Sampling
 from functions.summarize.engine import LlamaEngine, model
 from functions.summarize.planning import MIN_ARTICLE_TOKENS, Demand, Plan, Refusal
@@ -180,7 +180,7 @@ class _Work:
                             written.append(piece)
                             yield piece
                         else:
-                            answer = self._answer("".join(written), article, place, piece)
+                            answer = await self._checked(self._answer("".join(written), article, place, piece))
                             self.keep(answer)
                             yield answer
             finally:
@@ -279,6 +279,17 @@ class _Work:
             input_tokens=article.sent_tokens,
         )
         return Answer(response, _added(article.phases, completion), passing)
+
+    async def _checked(self, answer: Answer) -> Answer:
+        """With what its summary has and the article, as it was sent, has not; where the settings want that."""
+        if not self.settings.check_facts:
+            return answer
+        begun = time.monotonic()
+        summary, text = answer.response.summary, self.request.text
+        missing = await self.engine.run(partial(facts.unsupported, summary, text), len(text))
+        response = answer.response.model_copy(update={"unsupported": missing})
+        phases = {**answer.phases, "check": (time.monotonic() - begun) * 1000}
+        return replace(answer, response=response, phases=phases)
 
     async def _reduced(self, article: _Article) -> _Article:
         """Map-reduce: the summaries of the article's parts, made side by side, in its place."""

@@ -20,7 +20,7 @@ from functions.extract import windows
 from functions.extract.decoding import Span
 from functions.extract.schemas import ExtractRequest
 from functions.extract.words import Splitter, seen
-from functions.summarize import condense
+from functions.summarize import condense, facts
 from functions.summarize.schemas import SummarizeRequest
 from tests.functions.extract.conftest import decode
 from tests.fuzz.growth import Entry
@@ -30,6 +30,7 @@ HEADER_CHARACTERS, BODY_CHARACTERS = 60_000, 800_000
 TEXT_CHARACTERS, SPOKEN_CHARACTERS = 200_000, 20_000
 FIELD_CHARACTERS = 200_000
 WINDOW_WORDS, WINDOW_TOKENS, OVERLAP_WORDS = 384, 512, 48
+SUMMARY = "Ms. Anna van Berg of the U.S. Air Force won 3-1 on May 5, a hundred and five years after 1.2 million."
 SPANS, SPAN_WORDS, LABELS = 20_000, 12, 5
 
 
@@ -64,6 +65,8 @@ def _texts() -> Iterator[Entry]:
     yield Entry("captions", _captions, SPOKEN_CHARACTERS)
     yield Entry("condense", lambda value: condense.condense(value, 384, _tokens), TEXT_CHARACTERS)
     yield Entry("condense.windows", lambda value: condense.windows(value, 384, _tokens), TEXT_CHARACTERS)
+    yield Entry("facts of an article", partial(facts.unsupported, SUMMARY), TEXT_CHARACTERS)
+    yield Entry("facts of a summary", lambda value: facts.unsupported(value, value), TEXT_CHARACTERS, every=2)
     yield Entry("text.without_folders", text.without_folders, TEXT_CHARACTERS)
     yield Entry("windows", _windows, TEXT_CHARACTERS, every=4)
     yield Entry("decode, flat", partial(_decoded, flat=True), SPANS, every=16)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from training.gliner_news.kinds import CLASS, COARSE
+from training.news.split import order as shuffled
 
 WORDS = re.compile(r"\w+(?:[-_]\w+)*|\S")
 MARKED = re.compile(r"\{([^{}|]*)\|([^{}|]*)\}")
@@ -121,8 +122,8 @@ def pieces(article: Article, most: int, rng: random.Random | None = None) -> Ite
 
 def split(articles: list[Article], held_back: int, seed: int) -> tuple[list[Article], list[Article]]:
     """Those to train on, and `held_back` to choose by."""
-    order = sorted(articles, key=lambda article: article.name)
-    random.Random(seed).shuffle(order)
+    by_name = {article.name: article for article in articles}
+    order = [by_name[name] for name in shuffled(by_name, seed)]
     return order[held_back:], order[:held_back]
 
 

@@ -21,8 +21,7 @@ from functions.extract.gliner import GlinerEngine
 from functions.extract.schemas import Options, TextResult
 from training.gliner_news import articles
 from training.gliner_news.kinds import ABSENT, CLASS, COARSE, FINE, OTHER, SYNONYMS
-
-HELD_BACK, SEED = 60, 20
+from training.news.split import HELD_BACK, SEED
 
 Entity = tuple[str, str]
 Counts = dict[str, Counter[str]]

@@ -18,11 +18,11 @@ from training.gliner_news.model import build, encoder_of
 from training.gliner_news.scoring import rates, score
 from training.gliner_news.tokenizer import cased
 from training.gliner_small.model import span_logits
+from training.news.split import HELD_BACK, SEED
 
 HERE = Path(__file__).parent
 WARM_UP = 100
 LEAST_RATE = 0.02
-HELD_BACK = 60
 
 
 def arguments() -> argparse.Namespace:
@@ -36,7 +36,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--encoder-rate", type=float, default=1.5e-4)
     parser.add_argument("--rate", type=float, default=1.5e-3)
     parser.add_argument("--positive", type=float, default=3.0, help="what a missed entity weighs beside a wrong one")
-    parser.add_argument("--seed", type=int, default=20)
+    parser.add_argument("--seed", type=int, default=SEED)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--every", type=int, default=500, help="steps between evaluations")
     parser.add_argument("--half", action="store_true", help="compute in bfloat16 where torch deems it safe")
