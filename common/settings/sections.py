@@ -56,7 +56,9 @@ class ServerSettings(Section):
 class SummarizeSettings(Section):
     model: str = Field("llama-3-8b", description="a preset, hf://owner/name/file.gguf, a URL or a path to a GGUF")
     adapter: str | None = Field(
-        None, description="a LoRA for the model, as GGUF: hf://owner/name/file.gguf, a URL or a path; none: none"
+        None,
+        description="a LoRA for the model, as GGUF: hf://owner/name/file.gguf, a URL or a path; none: not even the "
+        "embedded model's own",
     )
     quantization: str = Field(
         "Q4_K_M", pattern=r"^[A-Za-z0-9_]+$", description="of a preset; Q3_K_M where memory is short"

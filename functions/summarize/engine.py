@@ -16,7 +16,7 @@ from common.errors import ModelLoadFailed
 from common.lazy import LazyModel, ModelStatus, Report
 from common.settings import SummarizeSettings, get_settings
 from common.worker import Worker
-from functions.summarize import adapter, cpu, memory, tuning
+from functions.summarize import adapter, cpu, memory, merging, tuning
 from functions.summarize import model as llama
 from functions.summarize.context import DecodeFailed, LlamaContext, Sampling
 from functions.summarize.planning import MIN_ARTICLE_TOKENS, MIN_OUTPUT_TOKENS, Demand, Plan, Refusal, Simulation
@@ -206,13 +206,18 @@ def load(report: Report) -> LlamaEngine:
     settings = get_settings()
     wanted = llama.resolve(settings.summarize)
     path = model_files.local(wanted.file, settings, report)
-    lora = adapter.local(settings, report)
+    lora, facts = adapter.local(settings, report) or wanted.adapter, dict[str, str]()
+    if lora:
+        facts["adapter"] = f"{lora.name}, {lora.stat().st_size / 1e6:.1f} MB"
+    if lora and lora == wanted.adapter:
+        report(ModelStatus("loading", None, "merging the adapter into the weights"))
+        if made := merging.merged(path, lora, settings.summarize.cache_folder / "summarize"):
+            path, lora, facts["adapter"] = made, None, facts["adapter"] + ", merged"
     memory.check(path, wanted.context, adapter=lora)
     report(ModelStatus("loading", None, "finding out how this machine computes fastest"))
     options = tuning.choose(path, settings.summarize, lora)
     report(ModelStatus("loading"))
     context = LlamaContext(path, wanted.context, settings.summarize.parallel, options, lora)
-    facts = {"adapter": f"{lora.name}, {lora.stat().st_size / 1e6:.1f} MB"} if lora else {}
     return LlamaEngine(wanted.name, settings.summarize, context, facts)
 
 

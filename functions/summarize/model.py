@@ -9,6 +9,7 @@ from common.errors import ModelLoadFailed
 from common.model_files import ModelFile
 from common.remote_files import HubFile, UrlFile
 from common.settings import ROOT, SummarizeSettings
+from functions.summarize.adapter import NONE
 
 # What `embedded` is: this preset as a package brings it, with our adapter once that is there.
 EMBEDDED, EMBEDDED_PRESET = "embedded", "smollm2-135m"
@@ -50,13 +51,16 @@ class Preset:
 
 @dataclass(frozen=True)
 class Llama:
-    """`file` is what to load, with `adapter` on it; `name` what answers call the two, `context` the room in tokens."""
+    """`file` is what to load, `name` what answers call it, `context` its room in tokens.
+
+    `adapter` is the one that belongs to it, to be merged into its weights; the settings have none.
+    """
 
     file: ModelFile
     name: str
     context: int
     licence: str | None = None
-    adapter: ModelFile | None = None
+    adapter: Path | None = None
 
 
 # Repositories that ask for no agreement before a download, each with a Q4_K_M.
@@ -88,13 +92,18 @@ PRESETS = {
 def resolve(settings: SummarizeSettings) -> Llama:
     """The model that the settings name; raises ModelLoadFailed for a name that means nothing."""
     found = _found(settings)
-    return replace(found, name=settings.model_name or found.name, context=settings.context or found.context)
+    name = found.name
+    if found.adapter:
+        name = adapted(name, found.adapter)
+    elif settings.adapter and settings.adapter not in NONE:
+        name = adapted(name, Path(settings.adapter))
+    return replace(found, name=settings.model_name or name, context=settings.context or found.context)
 
 
 def _found(settings: SummarizeSettings) -> Llama:
     wanted = settings.model
     if wanted == EMBEDDED:
-        return _embedded()
+        return _embedded(settings.adapter)
     if (preset := PRESETS.get(wanted)) is None:
         return _addressed(wanted)
     # A quantisation that nobody asked for is no reason to download what is there in another one.
@@ -114,7 +123,7 @@ def packaged() -> Path | None:
     return path if path.is_file() else None
 
 
-def _embedded() -> Llama:
+def _embedded(adapter: str | None) -> Llama:
     """Raises ModelLoadFailed, with what to do, where the package is not installed."""
     path, preset = packaged(), PRESETS[EMBEDDED_PRESET]
     if path is None:
@@ -124,9 +133,8 @@ def _embedded() -> Llama:
             f"FACTORY_SUMMARIZE__MODEL={EMBEDDED_PRESET} downloads the same model from the hub"
         )
     name = preset.name.format(PACKAGE_QUANTIZATION)
-    if not ADAPTER.is_file():
-        return Llama(path, name, preset.context, preset.licence)
-    return Llama(path, adapted(name, ADAPTER), preset.context, preset.licence, ADAPTER)
+    is_ours = adapter is None and ADAPTER.is_file()
+    return Llama(path, name, preset.context, preset.licence, ADAPTER if is_ours else None)
 
 
 def adapted(name: str, adapter: Path) -> str:
