@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from common.errors import ModelLoadFailed
+from functions.summarize import adapter as lora
 from functions.summarize import cpu
 
 # Most rows of one batch.
@@ -70,14 +71,15 @@ class DecodeAborted(Exception):
 class LlamaContext:
     """Not thread-safe, but for `tokenize`, `piece` and `abort`, which any thread may call at any time."""
 
-    def __init__(self, path: Path, cells: int, sequences: int, options: Options) -> None:
+    def __init__(self, path: Path, cells: int, sequences: int, options: Options, adapter: Path | None = None) -> None:
         """Load `path` with a cache of `cells` tokens for `sequences` sequences and the shared one.
 
-        Raises ModelLoadFailed.
+        `adapter` is a LoRA for it. Raises ModelLoadFailed.
         """
         self._c: Any = _library()
         self._path, self._cells, self._sequences, self._options = path, cells, sequences, options
         self._context: Any = None
+        self._adapter: Any = None
         self._pieces: dict[int, bytes] = {}
         # llama.cpp asks between any two operations of the graph whether to stop. A callback in Python would have to
         # take the interpreter's lock each time; strlen answers as well: 0 as long as the flag is an empty string.
@@ -94,6 +96,8 @@ class LlamaContext:
         self._batch = self._c.llama_batch_init(BATCH_ROWS, 0, 1)
         try:
             self._check_prompt_format()
+            if adapter is not None:
+                self._load_adapter(adapter)
             self.rebuild()
         except ModelLoadFailed:
             self.close()
@@ -126,6 +130,10 @@ class LlamaContext:
         if self._context is None:
             reason = "; ".join(messages) or "no reason given"
             raise ModelLoadFailed(f"llama.cpp could not make a context of {self._cells} tokens: {reason}")
+        if self._adapter is not None:
+            adapters, scales = (self._c.llama_adapter_lora_p_ctypes * 1)(self._adapter), (ctypes.c_float * 1)(1.0)
+            if self._c.llama_set_adapters_lora(self._context, adapters, 1, scales) != 0:
+                raise ModelLoadFailed("llama.cpp could not use the adapter")
         self._memory = self._c.llama_get_memory(self._context)
         self.cells: int = self._c.llama_n_ctx(self._context)
 
@@ -134,6 +142,9 @@ class LlamaContext:
         if self._context is not None:
             self._c.llama_free(self._context)
             self._context = None
+        if self._adapter is not None:
+            self._c.llama_adapter_lora_free(self._adapter)
+            self._adapter = None
         if self._model is not None:
             self._c.llama_batch_free(self._batch)
             self._c.llama_model_free(self._model)
@@ -206,6 +217,15 @@ class LlamaContext:
     def sample(self, sampler: "Sampler", row: int) -> int:
         """The next token, drawn from the logits of row `row` of the last batch."""
         return int(self._c.llama_sampler_sample(sampler.chain, self._context, row))
+
+    def _load_adapter(self, path: Path) -> None:
+        lora.check(path, self._path)
+        messages, _ = _error_log(self._c)
+        messages.clear()
+        self._adapter = self._c.llama_adapter_lora_init(self._model, str(path).encode())
+        if self._adapter is None:
+            reason = "; ".join(messages) or "no reason given"
+            raise ModelLoadFailed(f"llama.cpp could not load the adapter {path}: {reason}")
 
     def _check_prompt_format(self) -> None:
         buffer = ctypes.create_string_buffer(64)

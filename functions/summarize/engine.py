@@ -6,7 +6,7 @@ same time.
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import TypeVar
 
@@ -16,7 +16,7 @@ from common.errors import ModelLoadFailed
 from common.lazy import LazyModel, ModelStatus, Report
 from common.settings import SummarizeSettings, get_settings
 from common.worker import Worker
-from functions.summarize import cpu, memory, prompt, tuning
+from functions.summarize import adapter, cpu, memory, prompt, tuning
 from functions.summarize import model as llama
 from functions.summarize.context import DecodeFailed, LlamaContext, Sampling
 from functions.summarize.planning import Demand, Plan, Refusal, Simulation
@@ -33,13 +33,16 @@ CONDENSING_SECONDS_PER_CHARACTER = 2.5e-6
 class LlamaEngine:
     """One loaded GGUF. Its methods are called from the event loop and return at once, or are awaited."""
 
-    def __init__(self, name: str, settings: SummarizeSettings, context: LlamaContext) -> None:
+    def __init__(
+        self, name: str, settings: SummarizeSettings, context: LlamaContext, facts: Mapping[str, str] | None = None
+    ) -> None:
         """Take over `context`, with room for `settings.parallel` sequences, of the model that answers call `name`.
 
-        Raises ModelLoadFailed.
+        `facts` are shown with the model's state. Raises ModelLoadFailed.
         """
         self.name = name
         self.detail = f"CPU backend: {cpu.variant()}"
+        self.facts = dict(facts or {})
         self.parallel = settings.parallel
         self._context = context
         self._worker = Worker("tokenizer")
@@ -172,12 +175,14 @@ def load(report: Report) -> LlamaEngine:
     settings = get_settings()
     wanted = llama.resolve(settings.summarize)
     path = model_files.local(wanted.file, settings, report)
-    memory.check(path, wanted.context)
+    lora = adapter.local(wanted.adapter, settings, report)
+    memory.check(path, wanted.context, adapter=lora)
     report(ModelStatus("loading", None, "finding out how this machine computes fastest"))
-    options = tuning.choose(path, settings.summarize)
+    options = tuning.choose(path, settings.summarize, lora)
     report(ModelStatus("loading"))
-    context = LlamaContext(path, wanted.context, settings.summarize.parallel, options)
-    return LlamaEngine(wanted.name, settings.summarize, context)
+    context = LlamaContext(path, wanted.context, settings.summarize.parallel, options, lora)
+    facts = {"adapter": f"{lora.name}, {lora.stat().st_size / 1e6:.1f} MB"} if lora else {}
+    return LlamaEngine(wanted.name, settings.summarize, context, facts)
 
 
 model: LazyModel[LlamaEngine] = LazyModel("llama", load)

@@ -1,14 +1,16 @@
 """Whether a GGUF fits into memory, told before it is loaded: a process that is killed tells nothing.
 
-The file's header says how many layers and heads the cache is for (https://github.com/ggml-org/ggml/blob/master/docs/gguf.md).
+The file's header says how many layers and heads the cache is for.
 """
 
-import struct
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 from common import host
 from common.errors import ModelLoadFailed
+from functions.summarize import gguf_header
+from functions.summarize.gguf_header import UNREADABLE
 
 # Beside weights and cache: the process itself, llama.cpp's buffers, the answers under way.
 MARGIN_BYTES = 400_000_000
@@ -17,20 +19,17 @@ BYTES_PER_VALUE = 2
 # What the setting allows.
 LEAST_CONTEXT = 512
 
-_MAGIC = b"GGUF"
-# A longer array means a damaged file: the largest vocabularies have a quarter of a million words.
-_LONGEST = 1 << 22
-_NUMBERS = {0: "B", 1: "b", 2: "H", 3: "h", 4: "I", 5: "i", 6: "f", 7: "?", 10: "Q", 11: "q", 12: "d"}
-_STRING, _ARRAY = 8, 9
 
+def check(path: Path, context: int, limit: int | None = None, adapter: Path | None = None) -> None:
+    """Raise ModelLoadFailed, with what to do, when the model with a cache of `context` tokens is over the memory.
 
-def check(path: Path, context: int, limit: int | None = None) -> None:
-    """Raise ModelLoadFailed, with what to do, when the model with a cache of `context` tokens is over the memory."""
+    The weights of `adapter` count as well.
+    """
     limit = limit if limit is not None else host.memory_bytes()
     try:
-        cache = cache_bytes(header(path), context)
-        weights = path.stat().st_size
-    except (OSError, ValueError, struct.error, KeyError, TypeError, ArithmeticError):
+        cache = cache_bytes(gguf_header.read(path).values, context)
+        weights = path.stat().st_size + (adapter.stat().st_size if adapter else 0)
+    except (*UNREADABLE, TypeError, ArithmeticError):
         # No GGUF that this reads: llama.cpp has the last word.
         return
     needed = weights + cache + MARGIN_BYTES
@@ -45,7 +44,7 @@ def check(path: Path, context: int, limit: int | None = None) -> None:
         )
 
 
-def cache_bytes(values: dict[str, Any], context: int) -> int:
+def cache_bytes(values: Mapping[str, Any], context: int) -> int:
     """Of the keys and values of `context` tokens in all layers; TypeError where each layer has heads of its own."""
     kind = values["general.architecture"]
     heads = values[f"{kind}.attention.head_count"]
@@ -53,52 +52,6 @@ def cache_bytes(values: dict[str, Any], context: int) -> int:
     width = values[f"{kind}.embedding_length"] // heads
     keys, vectors = (values.get(f"{kind}.attention.{name}_length", width) for name in ("key", "value"))
     return int(context * values[f"{kind}.block_count"] * kv_heads * (keys + vectors) * BYTES_PER_VALUE)
-
-
-def header(path: Path) -> dict[str, Any]:
-    """A GGUF's header by name, with None for arrays. Raises OSError, ValueError, KeyError, struct.error."""
-    with path.open("rb") as file:
-        if file.read(4) != _MAGIC:
-            raise ValueError("no GGUF")
-        _read(file, "I")
-        _, count = _read(file, "Q"), _read(file, "Q")
-        found: dict[str, Any] = {}
-        for _ in range(min(count, 10_000)):
-            name = _string(file)
-            kind = _read(file, "I")
-            if kind == _ARRAY:
-                _skip_array(file)
-                found[name] = None
-            else:
-                found[name] = _string(file) if kind == _STRING else _read(file, _NUMBERS[kind])
-        return found
-
-
-def _read(file: BinaryIO, kind: str) -> Any:
-    return struct.unpack(f"<{kind}", file.read(struct.calcsize(kind)))[0]
-
-
-def _string(file: BinaryIO) -> str:
-    return file.read(_length(file)).decode(errors="replace")
-
-
-def _length(file: BinaryIO) -> int:
-    length: int = _read(file, "Q")
-    if length > _LONGEST:
-        raise ValueError("a damaged header")
-    return length
-
-
-def _skip_array(file: BinaryIO) -> None:
-    kind = _read(file, "I")
-    count = _length(file)
-    if kind in _NUMBERS:
-        file.seek(count * struct.calcsize(_NUMBERS[kind]), 1)
-    elif kind == _STRING:
-        for _ in range(count):
-            file.seek(_length(file), 1)
-    else:
-        raise ValueError("an array of arrays")
 
 
 def _gigabytes(size: int) -> str:

@@ -70,8 +70,8 @@ class Measurement:
         return f"{_text(self.options)}: {self.rows:3} rows, {speeds}, {self.request_seconds:5.1f} s a request"
 
 
-def choose(model: Path, settings: SummarizeSettings) -> Options:
-    """The options to load `model` with: those of the settings, for the rest the measured ones.
+def choose(model: Path, settings: SummarizeSettings, adapter: Path | None = None) -> Options:
+    """The options to load `model` with: those of the settings, for the rest the measured ones, with `adapter` on it.
 
     Takes up to `tuning_seconds` when this host has not seen the model before. It does not fail.
     """
@@ -83,25 +83,26 @@ def choose(model: Path, settings: SummarizeSettings) -> Options:
         if model.stat().st_size < MIN_MODEL_BYTES:
             return options
         # An outcome that was measured with these overrides fits best; one without any still says the rest.
-        known = _read(model, settings, overrides) or _read(model, settings, {})
+        known = _read(model, settings, overrides, adapter) or _read(model, settings, {}, adapter)
         if known:
             options = _options(known | overrides)
             logger.info("tuning: %s (measured before)", _text(options))
             return options
-        table = measure(model, settings.tuning_seconds, overrides)
+        table = measure(model, settings.tuning_seconds, overrides, adapter)
         if table:
             options = winner(table).options
             logger.info("tuning: %s (the best of %d measurements)", _text(options), len(table))
-            save(model, settings, overrides, table)
+            save(model, settings, overrides, table, adapter)
     except (OSError, ValueError) as error:
         logger.warning("tuning: %s", error)
     return options
 
 
-def measure(path: Path, seconds: float, overrides: Mapping[str, Any]) -> list[Measurement]:
+def measure(path: Path, seconds: float, overrides: Mapping[str, Any], adapter: Path | None = None) -> list[Measurement]:
     """Measure in a child process whatever `overrides` leaves open; what was done within `seconds` is returned."""
     command = [sys.executable, "-m", "functions.summarize.tuning", "--model", str(path)]
     command += ["--seconds", str(seconds), "--json", json.dumps(dict(overrides))]
+    command += ["--adapter", str(adapter)] if adapter else []
     # A failed assertion of ggml would start a debugger, which outlives the child.
     environment = os.environ | {"GGML_NO_BACKTRACE": "1"}
     table: list[Measurement] = []
@@ -144,9 +145,15 @@ def winner(table: Sequence[Measurement]) -> Measurement:
     return [measurement for measurement in table if measurement.leads][-1]
 
 
-def save(model: Path, settings: SummarizeSettings, overrides: Mapping[str, Any], table: Sequence[Measurement]) -> None:
+def save(
+    model: Path,
+    settings: SummarizeSettings,
+    overrides: Mapping[str, Any],
+    table: Sequence[Measurement],
+    adapter: Path | None = None,
+) -> None:
     """Keep the winner of `table` for the next start. Raises OSError."""
-    file, key = _place(model, settings, overrides)
+    file, key = _place(model, settings, overrides, adapter)
     content = {"key": key, "options": asdict(winner(table).options), "table": [str(line) for line in table]}
     file.parent.mkdir(parents=True, exist_ok=True)
     temporary = file.with_suffix(f".{os.getpid()}.tmp")
@@ -154,9 +161,11 @@ def save(model: Path, settings: SummarizeSettings, overrides: Mapping[str, Any],
     os.replace(temporary, file)
 
 
-def _read(model: Path, settings: SummarizeSettings, overrides: Mapping[str, Any]) -> dict[str, Any]:
+def _read(
+    model: Path, settings: SummarizeSettings, overrides: Mapping[str, Any], adapter: Path | None
+) -> dict[str, Any]:
     """The options that were found best under the same conditions; empty if there are none that can be read."""
-    file, key = _place(model, settings, overrides)
+    file, key = _place(model, settings, overrides, adapter)
     try:
         content = json.loads(file.read_text(encoding="utf-8"))
         # As settings, the values are checked against their limits.
@@ -165,20 +174,26 @@ def _read(model: Path, settings: SummarizeSettings, overrides: Mapping[str, Any]
         return {}
 
 
-def _place(model: Path, settings: SummarizeSettings, overrides: Mapping[str, Any]) -> tuple[Path, dict[str, Any]]:
+def _place(
+    model: Path, settings: SummarizeSettings, overrides: Mapping[str, Any], adapter: Path | None
+) -> tuple[Path, dict[str, Any]]:
     """The file in which an outcome is kept, and the facts that it depends on."""
-    status = model.stat()
     key = {
         "cpu": _cpu(),
         "cpus": cpu_threads(0),
         "library": library_version(),
-        "file": model.name,
-        "bytes": status.st_size,
-        "modified_ns": status.st_mtime_ns,
+        **_identity(model),
         "overrides": dict(overrides),
     }
+    if adapter:
+        key["adapter"] = _identity(adapter)
     digest = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()
     return settings.cache_folder / f"tuning-{digest[:16]}.json", key
+
+
+def _identity(path: Path) -> dict[str, Any]:
+    status = path.stat()
+    return {"file": path.name, "bytes": status.st_size, "modified_ns": status.st_mtime_ns}
 
 
 def _cpu() -> str:
@@ -206,8 +221,8 @@ def _text(options: Options) -> str:
 class _Bench:
     """The work of the child: it measures one candidate after the other and prints a line for each."""
 
-    def __init__(self, path: Path, seconds: float) -> None:
-        self._path, self._deadline = path, time.monotonic() + seconds
+    def __init__(self, path: Path, seconds: float, adapter: Path | None) -> None:
+        self._path, self._adapter, self._deadline = path, adapter, time.monotonic() + seconds
         self._rows, self._cost = 0, 0.0
         self._leader: Measurement | None = None
 
@@ -263,7 +278,7 @@ class _Bench:
 
     def _time(self, options: Options) -> Measurement:
         begun = time.monotonic()
-        model = LlamaContext(self._path, CELLS, 1, options)
+        model = LlamaContext(self._path, CELLS, 1, options, self._adapter)
         try:
             # Maps the weights and starts the threads, which no candidate is to be charged with.
             pass_seconds(model, 0, 1)
@@ -298,13 +313,13 @@ def pass_seconds(model: LlamaContext, position: int, rows: int) -> float:
     return time.monotonic() - begun
 
 
-def _child(path: Path, seconds: float, overrides: Mapping[str, Any]) -> None:
+def _child(path: Path, seconds: float, overrides: Mapping[str, Any], adapter: Path | None) -> None:
     end_with_parent()
     # Should memory run out after all, the kernel is to end this process and not the service.
     with contextlib.suppress(OSError):
         Path("/proc/self/oom_score_adj").write_text("1000", encoding="ascii")
     try:
-        _Bench(path, seconds).run(_options(overrides), overrides)
+        _Bench(path, seconds, adapter).run(_options(overrides), overrides)
     except ModelLoadFailed as error:
         sys.exit(str(error))
 
@@ -312,22 +327,23 @@ def _child(path: Path, seconds: float, overrides: Mapping[str, Any]) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description="Measure how llama.cpp computes a model best on this host.")
     parser.add_argument("--model", type=Path, required=True, help="the GGUF file")
+    parser.add_argument("--adapter", type=Path, help="a LoRA for it")
     parser.add_argument("--seconds", type=float, default=60.0, help="limit for the whole (60)")
     parser.add_argument("--save", action="store_true", help="keep the outcome for the service")
     parser.add_argument("--json", type=json.loads, help=argparse.SUPPRESS)
     options = parser.parse_args()
-    path = options.model.resolve()
+    path, adapter = options.model.resolve(), options.adapter and options.adapter.resolve()
     if options.json is not None:
-        _child(path, options.seconds, options.json)
+        _child(path, options.seconds, options.json, adapter)
         sys.exit()
-    table = measure(path, options.seconds, {})
+    table = measure(path, options.seconds, {}, adapter)
     if not table:
         sys.exit(f"{path}: nothing measured")
     print(f"{path}, {_cpu()}, {cpu_threads(0)} CPUs, llama-cpp-python {library_version()}")
     for measurement in table:
         print("*" if measurement is winner(table) else " ", measurement)
     if options.save:
-        save(path, SummarizeSettings(cache_folder=get_settings().summarize.cache_folder), {}, table)
+        save(path, SummarizeSettings(cache_folder=get_settings().summarize.cache_folder), {}, table, adapter)
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from common import host
 from common.errors import ModelLoadFailed
-from functions.summarize import engine, memory
+from functions.summarize import engine, gguf_header, memory
 from tests.conftest import SettingsEnv
 from tests.doubles import lead_model
 from tests.strategies import examples
@@ -54,7 +54,7 @@ def llama(**values: Any) -> dict[str, Any]:
 
 
 def test_the_header_of_a_real_file() -> None:
-    header = memory.header(lead_model.FILE)
+    header = gguf_header.read(lead_model.FILE).values
     assert (header["general.architecture"], header["llama.context_length"]) == ("llama", 2048)
     assert (header["tokenizer.ggml.model"], header["tokenizer.ggml.tokens"]) == ("gpt2", None)
     assert memory.cache_bytes(header, 2048) == LEAD_CACHE
@@ -70,7 +70,7 @@ def test_the_header_of_a_real_file() -> None:
     ],
 )
 def test_the_cache(tmp_path: Path, values: dict[str, Any], context: int, cache: int) -> None:
-    header = memory.header(gguf(tmp_path / "a.gguf", llama(**values)))
+    header = gguf_header.read(gguf(tmp_path / "a.gguf", llama(**values))).values
     assert memory.cache_bytes(header, context) == cache
 
 
