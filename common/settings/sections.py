@@ -55,7 +55,7 @@ class SummarizeSettings(Section):
     model: str = Field("llama-3-8b", description="a preset, hf://owner/name/file.gguf, a URL or a path to a GGUF")
     adapter: str | None = Field(
         None,
-        description="a LoRA for the model: hf://owner/name/file.gguf, a URL or a path; unset: the embedded one has ours",
+        description="a LoRA for it: hf://owner/name/file.gguf, a URL or a path; unset: the embedded one has ours",
     )
     quantization: str = Field(
         "Q4_K_M", pattern=r"^[A-Za-z0-9_]+$", description="of a preset; Q3_K_M where memory is short"
