@@ -22,7 +22,8 @@ def main() -> None:
     logs.configure(settings.log_style, settings.log_level)
     try:
         wanted = gliner.resolve(settings.extract)
-        files = [llama.resolve(settings.summarize).file, *wanted.files]
+        language = llama.resolve(settings.summarize)
+        files = [language.file, *([language.adapter] if language.adapter else []), *wanted.files]
         while files:
             file = files.pop(0)
             with tqdm(total=100, unit="%", disable=not sys.stderr.isatty(), leave=False) as bar:

@@ -44,9 +44,8 @@ def resolve(settings: SummarizeSettings) -> ModelFile | None:
     return found
 
 
-def local(settings: Settings, report: Report) -> Path | None:
-    """Where the adapter of the settings is on this machine; downloads it if it is not there. Raises ModelLoadFailed."""
-    wanted = resolve(settings.summarize)
+def local(wanted: ModelFile | None, settings: Settings, report: Report) -> Path | None:
+    """Where the adapter is on this machine; downloads it if it is not there. Raises ModelLoadFailed."""
     try:
         return model_files.local(wanted, settings, report) if wanted else None
     except ModelLoadFailed as error:

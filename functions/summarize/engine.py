@@ -206,10 +206,10 @@ def load(report: Report) -> LlamaEngine:
     settings = get_settings()
     wanted = llama.resolve(settings.summarize)
     path = model_files.local(wanted.file, settings, report)
-    lora, facts = adapter.local(settings, report) or wanted.adapter, dict[str, str]()
+    lora, facts = adapter.local(wanted.adapter, settings, report), dict[str, str]()
     if lora:
         facts["adapter"] = f"{lora.name}, {lora.stat().st_size / 1e6:.1f} MB"
-    if lora and lora == wanted.adapter:
+    if lora == llama.ADAPTER:
         report(ModelStatus("loading", None, "merging the adapter into the weights"))
         if made := merging.merged(path, lora, settings.summarize.cache_folder / "summarize"):
             path, lora, facts["adapter"] = made, None, facts["adapter"] + ", merged"

@@ -9,7 +9,7 @@ from common.errors import ModelLoadFailed
 from common.model_files import ModelFile
 from common.remote_files import HubFile, UrlFile
 from common.settings import ROOT, SummarizeSettings
-from functions.summarize.adapter import NONE
+from functions.summarize import adapter
 
 # What `embedded` is: this preset as a package brings it, with our adapter once that is there.
 EMBEDDED, EMBEDDED_PRESET = "embedded", "smollm2-135m"
@@ -51,16 +51,13 @@ class Preset:
 
 @dataclass(frozen=True)
 class Llama:
-    """`file` is what to load, `name` what answers call it, `context` its room in tokens.
-
-    `adapter` is the one that belongs to it, to be merged into its weights; the settings have none.
-    """
+    """`file` is what to load, with `adapter` on it; `name` what answers call both, `context` the room in tokens."""
 
     file: ModelFile
     name: str
     context: int
     licence: str | None = None
-    adapter: Path | None = None
+    adapter: ModelFile | None = None
 
 
 # Repositories that ask for no agreement before a download, each with a Q4_K_M.
@@ -92,18 +89,17 @@ PRESETS = {
 def resolve(settings: SummarizeSettings) -> Llama:
     """The model that the settings name; raises ModelLoadFailed for a name that means nothing."""
     found = _found(settings)
-    name = found.name
-    if found.adapter:
-        name = adapted(name, found.adapter)
-    elif settings.adapter and settings.adapter not in NONE:
-        name = adapted(name, Path(settings.adapter))
+    if "adapter" in settings.model_fields_set:
+        # Also where it is set to none: then there is not even ours.
+        found = replace(found, adapter=adapter.resolve(settings))
+    name = _adapted(found.name, found.adapter) if found.adapter else found.name
     return replace(found, name=settings.model_name or name, context=settings.context or found.context)
 
 
 def _found(settings: SummarizeSettings) -> Llama:
     wanted = settings.model
     if wanted == EMBEDDED:
-        return _embedded(settings.adapter)
+        return _embedded()
     if (preset := PRESETS.get(wanted)) is None:
         return _addressed(wanted)
     # A quantisation that nobody asked for is no reason to download what is there in another one.
@@ -123,7 +119,7 @@ def packaged() -> Path | None:
     return path if path.is_file() else None
 
 
-def _embedded(adapter: str | None) -> Llama:
+def _embedded() -> Llama:
     """Raises ModelLoadFailed, with what to do, where the package is not installed."""
     path, preset = packaged(), PRESETS[EMBEDDED_PRESET]
     if path is None:
@@ -133,18 +129,20 @@ def _embedded(adapter: str | None) -> Llama:
             f"FACTORY_SUMMARIZE__MODEL={EMBEDDED_PRESET} downloads the same model from the hub"
         )
     name = preset.name.format(PACKAGE_QUANTIZATION)
-    is_ours = adapter is None and ADAPTER.is_file()
-    return Llama(path, name, preset.context, preset.licence, ADAPTER if is_ours else None)
-
-
-def adapted(name: str, adapter: Path) -> str:
-    """What answers call a model with an adapter on it: SmolLM2-135M-Instruct-Q4_1+news."""
-    return f"{name}+{adapter.stem.removesuffix('-lora')}"
+    return Llama(path, name, preset.context, preset.licence, ADAPTER if ADAPTER.is_file() else None)
 
 
 def _addressed(wanted: str) -> Llama:
     found = model_files.parse(wanted, {*PRESETS, EMBEDDED}, "a GGUF")
     if isinstance(found, HubFile) and not found.file:
         raise ModelLoadFailed(f"{wanted} names no file; hf://owner/name/file.gguf does")
-    path = found.place if isinstance(found, HubFile | UrlFile) else found
-    return Llama(found, path.stem, DEFAULT_CONTEXT)
+    return Llama(found, _stem(found), DEFAULT_CONTEXT)
+
+
+def _adapted(name: str, file: ModelFile) -> str:
+    """What answers call a model with an adapter on it: SmolLM2-135M-Instruct-Q4_1+news."""
+    return f"{name}+{_stem(file).removesuffix('-lora')}"
+
+
+def _stem(file: ModelFile) -> str:
+    return (file.place if isinstance(file, HubFile | UrlFile) else file).stem

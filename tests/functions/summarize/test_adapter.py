@@ -187,7 +187,7 @@ def test_an_adapter_is_found_where_a_model_would_be() -> None:
     ],
 )
 def test_an_address_that_means_nothing_names_the_setting(wanted: str, reason: str, settings_env: SettingsEnv) -> None:
-    settings_env(SUMMARIZE__MODEL="embedded", SUMMARIZE__ADAPTER=wanted)
+    settings_env(SUMMARIZE__ADAPTER=wanted)
     with pytest.raises(ModelLoadFailed, match=rf"^FACTORY_SUMMARIZE__ADAPTER: .*{reason}"):
         engine.load(lambda _: None)
 

@@ -4,7 +4,7 @@ import httpx
 import pytest
 
 from common.settings import SummarizeSettings
-from functions.summarize import memory, tuning
+from functions.summarize import gguf_header, memory, tuning
 from functions.summarize.model import packaged, resolve
 from tests.conftest import Runner
 
@@ -21,7 +21,7 @@ def test_the_package_holds_the_model_that_its_card_describes() -> None:
     assert path is not None, "make run and make test install it: requirements/embedded.txt"
     found = resolve(SummarizeSettings(model="embedded"))
     assert found.file == path
-    header = memory.header(path)
+    header = gguf_header.read(path).values
     assert (header["general.architecture"], header["general.license"]) == ("llama", "apache-2.0")
     assert header["llama.context_length"] == 8192 > found.context
     # models/embedded/llama/README.md: 94 MB.

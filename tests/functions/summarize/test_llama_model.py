@@ -156,6 +156,31 @@ def test_the_embedded_model_is_the_file_of_the_package_with_our_adapter(package:
 
 
 @pytest.mark.usefixtures("adapter")
+@pytest.mark.parametrize("wanted", [None, "", "none"])
+def test_the_embedded_model_may_be_had_without_our_adapter(package: Path, wanted: str | None) -> None:
+    assert llama("embedded", adapter=wanted) == Llama(package, BARE, 4096, "Apache-2.0")
+
+
+@pytest.mark.usefixtures("adapter")
+@pytest.mark.parametrize(
+    ("wanted", "file", "name"),
+    [
+        ("/srv/sport.gguf", Path("/srv/sport.gguf"), "sport"),
+        ("hf://owner/name/sport-lora.gguf", HubFile("owner/name", "sport-lora.gguf"), "sport"),
+        ("https://example.com/a/sport.gguf?b=c", UrlFile("https://example.com/a/sport.gguf?b=c"), "sport"),
+    ],
+)
+@pytest.mark.parametrize("model", ["embedded", "smollm2-135m", "llama-3-8b", "models/mine.gguf"])
+@pytest.mark.usefixtures("package")
+def test_anybodys_adapter_takes_the_place_of_ours_and_is_named(
+    model: str, wanted: str, file: object, name: str
+) -> None:
+    bare, found = llama(model, adapter=None), llama(model, adapter=wanted)
+    assert (found.file, found.adapter, found.name) == (bare.file, file, f"{bare.name}+{name}")
+    assert llama(model, adapter=wanted, model_name="ours").name == "ours"
+
+
+@pytest.mark.usefixtures("adapter")
 def test_the_preset_is_the_bare_model_and_nothing_is_downloaded_that_is_installed(package: Path) -> None:
     assert llama("smollm2-135m") == Llama(package, BARE, 4096, "Apache-2.0")
     assert llama("smollm2-135m", quantization="Q4_1").file == package
