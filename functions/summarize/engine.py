@@ -5,9 +5,11 @@ same time.
 """
 
 import asyncio
+import logging
 import time
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import TypeVar
 
 from common import model_files
@@ -16,12 +18,14 @@ from common.errors import ModelLoadFailed
 from common.lazy import LazyModel, ModelStatus, Report
 from common.settings import SummarizeSettings, get_settings
 from common.worker import Worker
-from functions.summarize import adapter, cpu, memory, prompt, tuning
+from functions.summarize import adapter, cpu, memory, model_kind, prompt, tuning
 from functions.summarize import model as llama
 from functions.summarize.context import DecodeFailed, LlamaContext, Sampling
 from functions.summarize.planning import Demand, Plan, Refusal, Simulation
 from functions.summarize.rates import Rates
 from functions.summarize.scheduler import Completion, Event, Scheduler, Ticket
+
+logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
@@ -170,17 +174,36 @@ class LlamaEngine:
             self._scheduler.cancel(ticket)
 
 
+def _context_tokens(path: Path, wanted: int, settings: SummarizeSettings) -> int:
+    """Tokens of context: what is set, else `wanted`, but no more than the model was trained for."""
+    trained = memory.trained_tokens(path)
+    if trained is None or wanted <= trained:
+        return wanted
+    if settings.context is None:
+        logger.info("a context of %d tokens: %s was trained for no more", trained, path.name)
+        return trained
+    logger.warning(
+        "FACTORY_SUMMARIZE__CONTEXT is %d, but %s was trained for %d tokens: longer prompts may give nonsense",
+        settings.context,
+        path.name,
+        trained,
+    )
+    return wanted
+
+
 def load(report: Report) -> LlamaEngine:
     """Load the GGUF that the settings name; raises ModelLoadFailed."""
     settings = get_settings()
     wanted = llama.resolve(settings.summarize)
     path = model_files.local(wanted.file, settings, report)
     lora = adapter.local(settings, report)
-    memory.check(path, wanted.context, adapter=lora)
+    model_kind.check(path)
+    cells = _context_tokens(path, wanted.context, settings.summarize)
+    memory.check(path, cells, adapter=lora, sequences=settings.summarize.parallel + 1)
     report(ModelStatus("loading", None, "finding out how this machine computes fastest"))
     options = tuning.choose(path, settings.summarize, lora)
     report(ModelStatus("loading"))
-    context = LlamaContext(path, wanted.context, settings.summarize.parallel, options, lora)
+    context = LlamaContext(path, cells, settings.summarize.parallel, options, lora)
     facts = {"adapter": f"{lora.name}, {lora.stat().st_size / 1e6:.1f} MB"} if lora else {}
     return LlamaEngine(wanted.name, settings.summarize, context, facts)
 

@@ -160,7 +160,7 @@ def test_a_model_that_cannot_be_used_is_a_clear_reason(damage: str, tmp_path: Pa
         "cut": whole[: len(whole) // 2],
         "garbage": b"GGUF" + b"\x07" * 4000,
         # Names of the same length: nothing else in the file moves.
-        "architecture": whole.replace(b"\0llama\x0c", b"\0qwen2\x0c").replace(b"llama.", b"qwen2."),
+        "architecture": whole.replace(b"\0llama\x0c", b"\0dream\x0c").replace(b"llama.", b"dream."),
         "template": whole.replace(b"tokenizer.chat_template", b"tokenizer.chat_templatx"),
         "vocabulary": whole.replace(b"<|eot_id|>", b"<|eot_ix|>"),
     }
@@ -170,5 +170,5 @@ def test_a_model_that_cannot_be_used_is_a_clear_reason(damage: str, tmp_path: Pa
     with pytest.raises(ModelLoadFailed, match=r"model\.gguf") as error:
         engine.load(lambda _: None)
     assert "no reason given" not in str(error.value)
-    reasons = {"architecture": "architecture", "template": "chat template", "vocabulary": "vocabulary"}
+    reasons = {"architecture": "a diffusion model", "template": "chat template", "vocabulary": "vocabulary"}
     assert reasons.get(damage, "") in str(error.value)
