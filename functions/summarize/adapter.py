@@ -106,6 +106,9 @@ def _cut(header: Header, path: Path) -> str | None:
 def _pair(name: str, pair: Mapping[str, Tensor], base: Header) -> str | None:
     if len(pair) < 2:
         return f"lacks one of the two matrices for {name}"
+    if name not in base.tensors and base.values.get("split.count", 0) > 1:
+        # It may be in another part of the model: llama.cpp finds it.
+        return None
     if name not in base.tensors:
         return f"changes {name}, which the model does not have"
     if name == _EMBEDDINGS and _OUTPUT not in base.tensors:

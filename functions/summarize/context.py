@@ -12,6 +12,7 @@ from typing import Any
 from common.errors import ModelLoadFailed
 from functions.summarize import adapter as lora
 from functions.summarize import cpu
+from functions.summarize.model_kind import NEEDED
 
 # Most rows of one batch.
 BATCH_ROWS = 512
@@ -22,7 +23,6 @@ RANDOM_SEED = 0xFFFFFFFF
 DECODE_ABORTED = 2
 # ggml.h, enum ggml_log_level.
 LOG_LEVEL_ERROR = 4
-ARCHITECTURE = "llama"
 SPIN_COUNT = "2000"
 # llama.h, enum llama_token_attr: a token that is read in any text, as no control token is.
 USER_DEFINED = 1 << 4
@@ -98,7 +98,15 @@ class LlamaContext:
             raise ModelLoadFailed(f"llama.cpp could not load {path}: {'; '.join(messages) or 'no reason given'}")
         self._vocab = self._c.llama_model_get_vocab(self._model)
         self._batch = self._c.llama_batch_init(BATCH_ROWS, 0, 1)
+        # A state that has taken in a token cannot be without it again. Within a batch llama.cpp moves states about, so
+        # that one which was not finished may have spoilt those of other sequences as well.
+        self.can_cut_back = not (
+            self._c.llama_model_is_recurrent(self._model) or self._c.llama_model_is_hybrid(self._model)
+        )
+        # Tokens that a layer with a sliding window looks back at; 0 without one.
+        self._window: int = self._c.llama_model_n_swa(self._model)
         try:
+            self._check_kind()
             self._check_prompt_format()
             if adapter is not None:
                 self._load_adapter(adapter)
@@ -128,6 +136,8 @@ class LlamaContext:
         )
         # One cache for all: a sequence may be as long as what the others leave, and a shared opening is stored once.
         params.kv_unified = True
+        # Layers with a sliding window keep that much of each sequence, not all: `_holds` tells when it is too little.
+        params.swa_full = False
         params.abort_callback = self._abort_callback
         params.abort_callback_data = ctypes.cast(self._flag, ctypes.c_void_p)
         self._context = self._c.llama_init_from_model(self._model, params)
@@ -139,6 +149,8 @@ class LlamaContext:
             if self._c.llama_set_adapters_lora(self._context, adapters, 1, scales) != 0:
                 raise ModelLoadFailed("llama.cpp could not use the adapter")
         self._memory = self._c.llama_get_memory(self._context)
+        if self._memory is None:
+            raise ModelLoadFailed(f"{self._path.name} remembers no sequence: {NEEDED}")
         self.cells: int = self._c.llama_n_ctx(self._context)
 
     def close(self) -> None:
@@ -234,14 +246,46 @@ class LlamaContext:
     def allow(self) -> None:
         self._flag[0] = b"\x00"
 
-    def share(self, sequence: int, length: int) -> None:
-        """Let `sequence` begin with the first `length` tokens of the shared one."""
-        self.forget(sequence)
-        self._c.llama_memory_seq_cp(self._memory, SHARED_SEQUENCE, sequence, 0, length)
+    def share(self, sequence: int, length: int) -> int:
+        """Let `sequence` begin with `length` tokens of the shared one, where that is the same as reading them.
 
-    def forget(self, sequence: int, position: int = 0) -> None:
-        """Free the cells of `sequence` from `position` on."""
-        self._c.llama_memory_seq_rm(self._memory, sequence, position, -1)
+        Returns how many it begins with: `length` or 0. A state is shared as a whole only. Of a sliding window there
+        must be all that the next token looks back at, and cells for it: shared ones cannot be used anew.
+        """
+        self.forget(sequence)
+        if self._window and length > self._window:
+            return 0
+        if not self.can_cut_back and length != self.length(SHARED_SEQUENCE):
+            return 0
+        self._c.llama_memory_seq_cp(self._memory, SHARED_SEQUENCE, sequence, 0, length)
+        if self._holds(sequence, length):
+            return length
+        self.forget(sequence)
+        return 0
+
+    def forget(self, sequence: int) -> None:
+        """Free the cells of `sequence`."""
+        self._c.llama_memory_seq_rm(self._memory, sequence, 0, -1)
+
+    def cut_back(self, sequence: int, position: int) -> bool:
+        """Free the cells of `sequence` from `position` on.
+
+        False where it cannot go on from there as if the rest had never been: then all of it is forgotten.
+        """
+        removed = self._c.llama_memory_seq_rm(self._memory, sequence, position, -1)
+        if removed and self._holds(sequence, position):
+            return True
+        self.forget(sequence)
+        return False
+
+    def _holds(self, sequence: int, length: int) -> bool:
+        """Whether the memory ends at `length` tokens and has what the next one looks back at."""
+        if self.length(sequence) != length:
+            return False
+        if not self._window or not self.can_cut_back:
+            return True
+        first = self._c.llama_memory_seq_pos_min(self._memory, sequence)
+        return bool(first <= max(0, length - self._window + 1))
 
     def length(self, sequence: int) -> int:
         """Tokens of `sequence` that the cache holds."""
@@ -263,12 +307,14 @@ class LlamaContext:
             reason = "; ".join(messages) or "no reason given"
             raise ModelLoadFailed(f"llama.cpp could not load the adapter {path}: {reason}")
 
+    def _check_kind(self) -> None:
+        """What the header does not tell: architectures that llama.cpp knows and `model_kind` does not."""
+        if self._c.llama_model_is_diffusion(self._model):
+            raise ModelLoadFailed(f"{self._path.name} is a diffusion model: {NEEDED}")
+        if self._c.llama_model_has_encoder(self._model) or not self._c.llama_model_has_decoder(self._model):
+            raise ModelLoadFailed(f"{self._path.name} has an encoder: {NEEDED}")
+
     def _check_prompt_format(self) -> None:
-        buffer = ctypes.create_string_buffer(64)
-        self._c.llama_model_meta_val_str(self._model, b"general.architecture", buffer, len(buffer))
-        architecture = buffer.value.decode("utf-8", "replace")
-        if architecture != ARCHITECTURE:
-            raise ModelLoadFailed(f"{self._path} is a model of architecture {architecture!r}, not {ARCHITECTURE!r}")
         if self._c.llama_model_chat_template(self._model, None) is None:
             raise ModelLoadFailed(f"{self._path} has no chat template: an Instruct model is needed")
 

@@ -5,9 +5,11 @@ same time.
 """
 
 import asyncio
+import logging
 import time
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import TypeVar
 
 from common import model_files
@@ -16,7 +18,7 @@ from common.errors import ModelLoadFailed
 from common.lazy import LazyModel, ModelStatus, Report
 from common.settings import SummarizeSettings, get_settings
 from common.worker import Worker
-from functions.summarize import adapter, cpu, memory, merging, tuning
+from functions.summarize import adapter, cpu, memory, merging, model_kind, tuning
 from functions.summarize import model as llama
 from functions.summarize.context import DecodeFailed, LlamaContext, Sampling
 from functions.summarize.planning import MIN_ARTICLE_TOKENS, MIN_OUTPUT_TOKENS, Demand, Plan, Refusal, Simulation
@@ -24,6 +26,8 @@ from functions.summarize.prompt import Prompt
 from functions.summarize.rates import Rates
 from functions.summarize.scheduler import Completion, Emit, Event, Scheduler, Ticket
 from functions.summarize.thinking import Thoughts
+
+logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
@@ -201,6 +205,23 @@ class LlamaEngine:
         return emit
 
 
+def _context_tokens(path: Path, wanted: int, settings: SummarizeSettings) -> int:
+    """Tokens of context: what is set, else `wanted`, but no more than the model was trained for."""
+    trained = memory.trained_tokens(path)
+    if trained is None or wanted <= trained:
+        return wanted
+    if settings.context is None:
+        logger.info("a context of %d tokens: %s was trained for no more", trained, path.name)
+        return trained
+    logger.warning(
+        "FACTORY_SUMMARIZE__CONTEXT is %d, but %s was trained for %d tokens: longer prompts may give nonsense",
+        settings.context,
+        path.name,
+        trained,
+    )
+    return wanted
+
+
 def load(report: Report) -> LlamaEngine:
     """Load the GGUF that the settings name; raises ModelLoadFailed."""
     settings = get_settings()
@@ -213,11 +234,13 @@ def load(report: Report) -> LlamaEngine:
         report(ModelStatus("loading", None, "merging the adapter into the weights"))
         if made := merging.merged(path, lora, settings.summarize.cache_folder / "summarize"):
             path, lora, facts["adapter"] = made, None, facts["adapter"] + ", merged"
-    memory.check(path, wanted.context, adapter=lora)
+    model_kind.check(path)
+    cells = _context_tokens(path, wanted.context, settings.summarize)
+    memory.check(path, cells, adapter=lora, sequences=settings.summarize.parallel + 1)
     report(ModelStatus("loading", None, "finding out how this machine computes fastest"))
     options = tuning.choose(path, settings.summarize, lora)
     report(ModelStatus("loading"))
-    context = LlamaContext(path, wanted.context, settings.summarize.parallel, options, lora)
+    context = LlamaContext(path, cells, settings.summarize.parallel, options, lora)
     return LlamaEngine(wanted.name, settings.summarize, context, facts)
 
 

@@ -6,6 +6,7 @@ Source: https://github.com/ggml-org/ggml/blob/master/docs/gguf.md.
 import struct
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -57,6 +58,13 @@ class Header:
 
 def read(path: Path) -> Header:
     """The header of a GGUF. Raises one of UNREADABLE for what is none."""
+    status = path.stat()
+    return _parsed(path, (status.st_size, status.st_mtime_ns))
+
+
+@lru_cache(maxsize=4)
+def _parsed(path: Path, _state: tuple[int, int]) -> Header:
+    # A vocabulary takes a tenth of a second to go through, and several ask for the same file.
     with path.open("rb") as file:
         if file.read(4) != _MAGIC:
             raise ValueError("no GGUF")

@@ -41,6 +41,8 @@ from functions.summarize.thinking import Thoughts
 logger = logging.getLogger(__name__)
 
 CALIBRATION_STEPS = 3
+# Most rows of a batch that cannot be broken off: whoever leaves is waited for.
+WHOLE_ROWS = 64
 
 FinishReason = Literal["stop", "length", "deadline"]
 
@@ -137,11 +139,14 @@ class Scheduler:
     """The one thread that calls llama.cpp. Every method may be called from any thread."""
 
     def __init__(self, context: LlamaContext, opening: Sequence[int], parallel: int, rates: Rates) -> None:
-        """`opening` are the tokens with which every prompt begins; they are read once, here."""
+        """`opening` are the tokens with which every prompt begins; they are read once, here, if that can be shared."""
         self.parallel = parallel
         self.rates = rates
         self._context = context
         self._opening = list(opening)
+        # Tokens of the opening that a prompt need not read: all or none.
+        self._shared = 0
+        self._most_rows = BATCH_ROWS if context.can_cut_back else WHOLE_ROWS
         self._changed = threading.Condition()
         # In the order of service; those at work come first.
         self._tickets: list[Ticket] = []
@@ -156,13 +161,14 @@ class Scheduler:
 
     @property
     def opening_tokens(self) -> int:
-        return len(self._opening)
+        """Tokens that a prompt need not read, as they are read already."""
+        return self._shared
 
     def jobs(self) -> list[Job]:
         """What is left of every request that has a place, in the order of service."""
         now = time.monotonic()
         with self._changed:
-            return [ticket.left(now, len(self._opening)) for ticket in self._tickets]
+            return [ticket.left(now, self._shared) for ticket in self._tickets]
 
     def streams(self) -> bool:
         with self._changed:
@@ -180,7 +186,7 @@ class Scheduler:
         with self._changed:
             self._tickets.insert(max(place, len(self._admitted())), ticket)
             # The opening is read already.
-            reading = max(0, ticket.prompt_tokens - len(self._opening))
+            reading = max(0, ticket.prompt_tokens - self._shared)
             self._fair.push(ticket, ticket.flow, reading + ticket.output_tokens)
 
     def submit(self, ticket: Ticket, prompt: Sequence[int], sampling: Sampling, emit: Emit) -> None:
@@ -207,7 +213,7 @@ class Scheduler:
             ticket.cancelled = True
             if ticket.state is State.RESERVED:
                 self._forget(ticket)
-            elif ticket in self._batch and ticket.state is State.READING:
+            elif ticket in self._batch and ticket.state is State.READING and self._context.can_cut_back:
                 self._context.abort()
             self._changed.notify()
 
@@ -218,20 +224,26 @@ class Scheduler:
 
     def _free_cells(self) -> int:
         """Cells of the cache that no request at work holds or will need."""
-        return self._context.cells - len(self._opening) - sum(self._cells(ticket) for ticket in self._admitted())
+        return self._context.cells - self._shared - sum(self._cells(ticket) for ticket in self._admitted())
 
     def _cells(self, ticket: Ticket) -> int:
-        return len(ticket.prompt) + ticket.output_tokens - len(self._opening)
+        return len(ticket.prompt) + ticket.output_tokens - self._shared
 
     def _admitted(self) -> list[Ticket]:
         return [ticket for ticket in self._tickets if ticket.state in (State.READING, State.WRITING)]
 
     def _read_opening(self) -> None:
-        self._context.allow()
-        self._context.forget(SHARED_SEQUENCE)
         rows = [Row(token, position, SHARED_SEQUENCE, False) for position, token in enumerate(self._opening)]
-        for start in range(0, len(rows), BATCH_ROWS):
-            self._context.decode(rows[start : start + BATCH_ROWS])
+        while True:
+            self._context.allow()
+            self._context.forget(SHARED_SEQUENCE)
+            try:
+                for start in range(0, len(rows), self._most_rows):
+                    self._context.decode(rows[start : start + self._most_rows])
+                return
+            except DecodeAborted:
+                # Somebody has left meanwhile. The opening is for all.
+                continue
 
     def _calibrate(self) -> None:
         """Read the opening and draw a few tokens, so that the first request is planned with measured rates."""
@@ -241,8 +253,11 @@ class Scheduler:
         self._read_opening()
         self.rates.observe(len(self._opening), 0, False, time.monotonic() - begun)
         sequence = SHARED_SEQUENCE + 1
-        self._context.share(sequence, len(self._opening))
-        for position in range(len(self._opening), len(self._opening) + CALIBRATION_STEPS):
+        self._shared = self._context.share(sequence, len(self._opening))
+        if not self._shared:
+            logger.info("this model's memory cannot share the opening of the prompt: each request reads it")
+            self._context.forget(SHARED_SEQUENCE)
+        for position in range(self._shared, self._shared + CALIBRATION_STEPS):
             begun = time.monotonic()
             self._context.decode([Row(self._opening[0], position, sequence, True)])
             self.rates.observe(0, 1, False, time.monotonic() - begun)
@@ -310,9 +325,9 @@ class Scheduler:
         assert ticket.slot is not None
         # The last token is always decoded: the first draw needs its logits.
         limit = min(len(self._opening), len(ticket.tokens) - 1)
-        ticket.position = next((i for i in range(limit) if self._opening[i] != ticket.tokens[i]), limit)
+        common = next((i for i in range(limit) if self._opening[i] != ticket.tokens[i]), limit)
         ticket.state = State.READING
-        self._context.share(ticket.slot, ticket.position)
+        ticket.position = self._context.share(ticket.slot, common if self._shared else 0)
         return ticket.position
 
     def _next_batch(self) -> tuple[list[Row], list[Ticket]]:
@@ -335,12 +350,12 @@ class Scheduler:
 
     def _room(self, writing: Sequence[Ticket]) -> int:
         if not writing:
-            return BATCH_ROWS
+            return self._most_rows
         streams = any(ticket.streams for ticket in writing)
         now = time.monotonic()
         # Nobody's deadline passes within a step.
         most = min((ticket.deadline - now for ticket in writing if ticket.deadline is not None), default=inf) / 2
-        return min(BATCH_ROWS - len(writing), self.rates.slice_rows(len(writing), streams, most))
+        return min(self._most_rows - len(writing), self.rates.slice_rows(len(writing), streams, most))
 
     def _step(self, rows: list[Row], batch: list[Ticket]) -> None:
         writing = [ticket for ticket in batch if ticket.state is State.WRITING]
@@ -352,7 +367,7 @@ class Scheduler:
             self._owed = True
             return
         except DecodeFailed as error:
-            self._one_by_one(batch, error)
+            self._one_by_one(rows, batch, error)
             return
         streams = any(ticket.streams for ticket in writing)
         self.rates.observe(len(rows) - len(writing), len(writing), streams, time.monotonic() - begun)
@@ -399,31 +414,38 @@ class Scheduler:
         if text:
             ticket.emit(text)
 
-    def _one_by_one(self, batch: list[Ticket], error: DecodeFailed) -> None:
+    def _one_by_one(self, rows: Sequence[Row], batch: list[Ticket], error: DecodeFailed) -> None:
         """A batch failed. Each of its requests is tried alone. Those that fail again are answered so."""
+        ends = {row.sequence: row.position + 1 for row in rows}
+        tries = [(ticket, ends[ticket.slot]) for ticket in batch if ticket.slot is not None]
         self._forget_batch(batch)
         failed = []
-        for ticket in batch:
-            rows = _rows(ticket, BATCH_ROWS)
+        for ticket, end in tries:
             try:
-                self._context.decode(rows)
+                self._read_alone(ticket, end)
             except DecodeAborted:
                 self._forget_batch([ticket])
             except DecodeFailed:
                 failed.append(ticket)
                 self._forget_batch([ticket])
-            else:
-                self._accept(rows, [ticket])
         logger.error("a batch failed (%s): %d of its %d requests fail alone", error, len(failed), len(batch))
         self._fail(failed, error)
         if len(failed) == len(batch):
             self._start_over()
 
+    def _read_alone(self, ticket: Ticket, end: int) -> None:
+        """Read up to `end`, which is more than a batch where the ticket had to begin anew."""
+        while ticket.slot is not None and ticket.position < end:
+            rows = _rows(ticket, BATCH_ROWS)
+            self._context.decode(rows)
+            self._accept(rows, [ticket])
+
     def _start_over(self) -> None:
         """Make a new context. Requests at work read their prompts, and the text that they wrote, once more."""
         try:
             self._context.rebuild()
-            self._read_opening()
+            if self._shared:
+                self._read_opening()
         except (ModelLoadFailed, DecodeFailed) as error:
             # Nothing can be decoded now. The next request fails as well, and so tries again.
             logger.error("no new context: %s", error)
@@ -434,10 +456,17 @@ class Scheduler:
                 self._share_opening(ticket)
 
     def _forget_batch(self, batch: Sequence[Ticket]) -> None:
-        """An aborted or failed batch may have left some of its micro-batches in the cache."""
-        for ticket in batch:
-            assert ticket.slot is not None
-            self._context.forget(ticket.slot, ticket.position)
+        """An aborted or failed batch may have left some of its micro-batches in the cache.
+
+        Whoever cannot go back to where it was begins anew; so do all where the whole memory may be spoilt.
+        """
+        if not self._context.can_cut_back:
+            self._start_over()
+            return
+        with self._changed:
+            for ticket in batch:
+                if ticket.slot is not None and not self._context.cut_back(ticket.slot, ticket.position):
+                    self._share_opening(ticket)
 
     def _at_deadline(self, ticket: Ticket) -> Event:
         return self._completion(ticket, "deadline") if ticket.written > ticket.thought else DeadlineExpired()

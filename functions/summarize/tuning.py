@@ -305,7 +305,7 @@ def _better(rival: Measurement, leader: Measurement) -> bool:
 
 def pass_seconds(model: LlamaContext, position: int, rows: int) -> float:
     """Seconds for `rows` tokens from `position` on, behind what the cache holds up to there."""
-    model.forget(SHARED_SEQUENCE, position)
+    model.cut_back(SHARED_SEQUENCE, position)
     # Which tokens makes no difference, as long as the vocabulary has them.
     batch = [Row(index % 100, position + index, SHARED_SEQUENCE, index == rows - 1) for index in range(rows)]
     begun = time.monotonic()

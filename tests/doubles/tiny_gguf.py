@@ -14,6 +14,7 @@ import numpy as np
 
 WIDTH, FEED, HEADS, KV_HEADS, HEAD = 64, 96, 4, 2, 16
 WINDOW = 24
+INNER, STATE, TAPS, STEP_RANK = 128, 16, 4, 4
 TRAINED_TOKENS = 4096
 LLAMA_3 = ("<|begin_of_text|>", "<|start_header_id|>", "<|end_header_id|>", "<|eot_id|>")
 CONTROL = (*LLAMA_3, "<|im_start|>", "<|im_end|>", "<start_of_turn>", "<end_of_turn>", "<|end|>", "<|endoftext|>")
@@ -82,8 +83,59 @@ def _phi3(layer: int) -> Shapes:
     }
 
 
+def _mamba(layer: int) -> Shapes:
+    prefix = f"blk.{layer}."
+    return {
+        f"{prefix}attn_norm.weight": (WIDTH,),
+        f"{prefix}ssm_in.weight": (2 * INNER, WIDTH),
+        f"{prefix}ssm_conv1d.weight": (INNER, TAPS),
+        f"{prefix}ssm_conv1d.bias": (INNER,),
+        f"{prefix}ssm_x.weight": (STEP_RANK + 2 * STATE, INNER),
+        f"{prefix}ssm_dt.weight": (INNER, STEP_RANK),
+        f"{prefix}ssm_dt.bias": (INNER,),
+        f"{prefix}ssm_a": (INNER, STATE),
+        f"{prefix}ssm_d": (INNER,),
+        f"{prefix}ssm_out.weight": (WIDTH, INNER),
+    }
+
+
+def _mamba2(layer: int) -> Shapes:
+    prefix = f"blk.{layer}."
+    mixed = INNER + 2 * STATE
+    return {
+        f"{prefix}attn_norm.weight": (WIDTH,),
+        f"{prefix}ssm_in.weight": (INNER + mixed + HEADS, WIDTH),
+        f"{prefix}ssm_conv1d.weight": (mixed, TAPS),
+        f"{prefix}ssm_conv1d.bias": (mixed,),
+        f"{prefix}ssm_dt.bias": (HEADS,),
+        f"{prefix}ssm_a": (HEADS, 1),
+        f"{prefix}ssm_d": (HEADS, 1),
+        f"{prefix}ssm_norm.weight": (1, INNER),
+        f"{prefix}ssm_out.weight": (WIDTH, INNER),
+    }
+
+
+def _lfm2(layer: int) -> Shapes:
+    if layer == 1:
+        return _qwen3(layer)
+    prefix = f"blk.{layer}."
+    return _feed(layer) | {
+        f"{prefix}attn_norm.weight": (WIDTH,),
+        f"{prefix}shortconv.conv.weight": (WIDTH, TAPS - 1),
+        f"{prefix}shortconv.in_proj.weight": (3 * WIDTH, WIDTH),
+        f"{prefix}shortconv.out_proj.weight": (WIDTH, WIDTH),
+    }
+
+
 _ATTENTION = {"attention.head_count": HEADS, "attention.head_count_kv": KV_HEADS}
 _WIDE = {"attention.key_length": HEAD, "attention.value_length": HEAD}
+_SSM = {
+    "attention.head_count": 0,
+    "feed_forward_length": 0,
+    "ssm.conv_kernel": TAPS,
+    "ssm.inner_size": INNER,
+    "ssm.state_size": STATE,
+}
 
 KINDS: dict[str, Kind] = {
     "llama": Kind({**_ATTENTION, "rope.dimension_count": HEAD}, _llama),
@@ -107,6 +159,14 @@ KINDS: dict[str, Kind] = {
             "attention.scale": 0.25,
         },
         _llama,
+    ),
+    "mamba": Kind({**_SSM, "ssm.time_step_rank": STEP_RANK}, _mamba),
+    "mamba2": Kind({**_SSM, "ssm.time_step_rank": HEADS, "ssm.group_count": 1}, _mamba2),
+    # Attention in one layer of three.
+    "lfm2": Kind(
+        {"attention.head_count": HEADS, "attention.head_count_kv": [0, KV_HEADS, 0], "shortconv.l_cache": TAPS - 1},
+        _lfm2,
+        layers=3,
     ),
 }
 
@@ -133,7 +193,8 @@ def write(path: Path, architecture: str, *, template: str | None = CHATML, tied:
     }
     for name, value in {**common, **kind.values, **values}.items():
         _add(writer, name if name.startswith(("general.", "tokenizer.", "split.")) else f"{architecture}.{name}", value)
-    shapes: Shapes = {"token_embd.weight": (words, WIDTH), "output_norm.weight": (WIDTH,)}
+    norm = "token_embd_norm" if architecture == "lfm2" else "output_norm"
+    shapes: Shapes = {"token_embd.weight": (words, WIDTH), f"{norm}.weight": (WIDTH,)}
     for layer in range(kind.layers):
         shapes |= kind.shapes(layer)
     if not tied:
@@ -141,6 +202,16 @@ def write(path: Path, architecture: str, *, template: str | None = CHATML, tied:
     source = np.random.default_rng(len(architecture))
     for name, shape in shapes.items():
         writer.add_tensor(name, _weights(name, shape, source))
+    return finish(writer, path)
+
+
+def write_header(path: Path, architecture: str, tensor: str = "token_embd.weight", **values: Any) -> Path:
+    """A file of this architecture that holds one tensor, or none; names with a leading dot are the architecture's."""
+    writer = gguf.GGUFWriter(path, architecture)
+    for name, value in values.items():
+        _add(writer, f"{architecture}{name}" if name.startswith(".") else name, value)
+    if tensor:
+        writer.add_tensor(tensor, np.ones((4, 4), np.float32))
     return finish(writer, path)
 
 
@@ -181,9 +252,12 @@ def _add(writer: gguf.GGUFWriter, name: str, value: Any) -> None:
         writer.add_array(name, value)
 
 
-def _weights(name: str, shape: tuple[int, ...], source: np.random.Generator) -> np.ndarray[Any, np.dtype[np.float32]]:
-    if name.endswith("norm.weight"):
+def _weights(name: str, shape: tuple[int, ...], source: np.random.Generator) -> Any:
+    if name.endswith(("norm.weight", "ssm_d")):
         return np.ones(shape, np.float32)
+    if name.endswith("ssm_a"):
+        # A state fades.
+        return -np.abs(source.standard_normal(shape)).astype(np.float32)
     # Each layer adds about as much as there is; the logits are spread wide, so that no two are near the top.
     spread = {"token_embd.weight": 1.0, "output.weight": 1.0}.get(name, 1.5 / np.sqrt(shape[-1]))
     return (spread * source.standard_normal(shape)).astype(np.float32)

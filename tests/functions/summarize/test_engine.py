@@ -161,7 +161,7 @@ def test_a_model_that_cannot_be_used_is_a_clear_reason(
         "cut": whole[: len(whole) // 2],
         "garbage": b"GGUF" + b"\x07" * 4000,
         # Names of the same length: nothing else in the file moves.
-        "architecture": whole.replace(b"\0llama\x0c", b"\0qwen2\x0c").replace(b"llama.", b"qwen2."),
+        "architecture": whole.replace(b"\0llama\x0c", b"\0dream\x0c").replace(b"llama.", b"dream."),
         "template": whole.replace(b"tokenizer.chat_template", b"tokenizer.chat_templatx"),
         "endless": with_template(
             whole, "{% for i in range(99999) %}{% for j in range(99999) %}{% endfor %}{% endfor %}"
@@ -174,5 +174,5 @@ def test_a_model_that_cannot_be_used_is_a_clear_reason(
     with pytest.raises(ModelLoadFailed, match=r"model\.gguf") as error:
         engine.load(lambda _: None)
     assert "no reason given" not in str(error.value)
-    reasons = {"architecture": "architecture", "template": "chat template", "endless": "not done after 1 s"}
+    reasons = {"architecture": "a diffusion model", "template": "chat template", "endless": "not done after 1 s"}
     assert reasons.get(damage, "") in str(error.value)

@@ -1,11 +1,13 @@
 """Whether a model fits is told from its header; whatever the header holds, nothing else is raised than the advice."""
 
+import ctypes
 import re
 import struct
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import llama_cpp
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
@@ -13,8 +15,9 @@ from hypothesis import strategies as st
 from common import host
 from common.errors import ModelLoadFailed
 from functions.summarize import engine, gguf_header, memory
+from functions.summarize.context import LlamaContext, Options, _error_log
 from tests.conftest import SettingsEnv
-from tests.doubles import lead_model
+from tests.doubles import lead_model, tiny_gguf
 from tests.strategies import examples
 
 # What llama.cpp says at load of the model of the tests with 2048 tokens: "KV buffer size = 6.00 MiB".
@@ -116,7 +119,7 @@ def test_a_model_is_checked_before_it_is_loaded(
         llama(**{"attention.head_count": 0}),
         llama(**{"attention.head_count": "many"}),
         llama(**{"block_count": None}),
-        # Heads of each layer's own are not counted.
+        # Heads of each layer's own, but not of every layer.
         llama(**{"attention.head_count_kv": [8, 8, 0, 4]}),
     ],
 )
@@ -170,3 +173,30 @@ def test_whatever_is_flipped_or_cut_off_nothing_else_is_raised(
     path.write_bytes(damaged)
     with suppress(ModelLoadFailed):
         memory.check(path, 4096, 1 << 30)
+
+
+@pytest.mark.parametrize("architecture", tiny_gguf.KINDS)
+def test_the_cache_of_every_architecture_is_what_llama_cpp_allocates(architecture: str, tmp_path: Path) -> None:
+    path = tiny_gguf.write(tmp_path / f"{architecture}.gguf", architecture)
+    context = LlamaContext(path, 2048, 4, Options(threads=1))
+    said: list[bytes] = []
+    collect = llama_cpp.llama_log_callback(lambda _, text, __: said.append(text))
+    llama_cpp.llama_log_set(collect, ctypes.c_void_p(0))
+    try:
+        context.rebuild()
+    finally:
+        context.close()
+        llama_cpp.llama_log_set(_error_log(llama_cpp)[1], ctypes.c_void_p(0))
+    sizes = re.findall(rb"(?:KV|RS) buffer size = +([\d.]+) MiB", b"".join(said))
+    assert sizes
+    # It says hundredths of a MiB.
+    counted = memory.cache_bytes(gguf_header.read(path).values, 2048, sequences=5)
+    assert counted / (1 << 20) == pytest.approx(sum(map(float, sizes)), abs=0.006 * len(sizes))
+
+
+def test_all_parts_of_a_model_count(tmp_path: Path) -> None:
+    parts = [gguf(tmp_path / f"a-0000{number}-of-00002.gguf", llama(), 10**9) for number in (1, 2)]
+    needed = sum(part.stat().st_size for part in parts) + (1 << 30) + memory.MARGIN_BYTES
+    memory.check(parts[0], 8192, needed)
+    with pytest.raises(ModelLoadFailed, match=r"weights 2\.0 GB"):
+        memory.check(parts[0], 8192, needed - 1)
