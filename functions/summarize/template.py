@@ -60,14 +60,14 @@ def frame(template: str, instruction: str, special_tokens: Mapping[str, str]) ->
         [_message("system", instruction), _message("user", mark)],
         [_message("user", f"{instruction}\n\n{mark}")],
     ]
-    reason = ""
+    reasons: list[str] = []
     answer = _render(template, conversations, {**special_tokens, **NO_THINKING})
     for outcome in answer["outcomes"]:
-        reason = outcome.get("error") or _fault(outcome["text"], mark, instruction)
-        if not reason:
+        reasons.append(outcome.get("error") or _fault(outcome["text"], mark, instruction))
+        if not reasons[-1]:
             opening, closing = outcome["text"].split(mark)
             return Frame(opening, closing, not NO_THINKING.keys().isdisjoint(answer["asks_for"]))
-    raise ModelLoadFailed(f"its chat template fails: {reason}")
+    raise ModelLoadFailed(f"its chat template fails: {'; '.join(dict.fromkeys(reasons))}")
 
 
 def _message(role: str, content: str) -> dict[str, str]:

@@ -41,7 +41,7 @@ MANNERS = {
     "mistral": "{{ bos_token }}[INST] {{ messages[0].content }}\n\n{{ messages[1].content }}[/INST]",
     "behind a special token": "{{ messages[0].content }}[INST]{{ messages[1].content }}[/INST]",
     "behind a space": "{{ messages[0].content }}[INST] {{ messages[1].content }} [/INST]",
-    "zephyr": "<|system|>\n{{ messages[0].content }}</s>\n<|user|>\n{{ messages[1].content }}</s>\n<|assistant|>\n",
+    "zephyr": "<|system|>\n{{ messages[0].content }}</s>\n<|user|>\n{{ messages[1].content }}</s>\n<|assistant|>",
     "vicuna": "{{ bos_token }}{{ messages[0].content }} USER: {{ messages[1].content }} ASSISTANT:",
     "chatml": CHATML,
 }
@@ -155,7 +155,7 @@ def test_a_second_bos_of_a_template_is_dropped(sentencepiece: Path) -> None:
 MARKERS = ("<s>", "</s>", "[INST]", "[/INST]", "<|im_start|>", "<|im_end|>")
 LLAMA_3_MARKERS = ("<|eot_id|>", "<|begin_of_text|>", "<|start_header_id|>")
 # "\u2581" is SentencePiece's own sign for a space.
-TEXT = st.text(st.characters(exclude_characters="\u2581", codec="utf-8"), max_size=8)
+TEXT = st.text(st.characters(exclude_characters="\u2581", exclude_categories=["Cs"]), max_size=8)
 HOSTILE = st.lists(st.one_of(st.sampled_from(MARKERS + LLAMA_3_MARKERS), TEXT), max_size=8).map("".join)
 
 

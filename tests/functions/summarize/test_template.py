@@ -88,18 +88,18 @@ def test_a_word_about_thinking_is_no_switch() -> None:
         ("{{ messages[0].content ", "end of"),
         ("{{ nothing.at.all }}", "'nothing' is undefined"),
         ("{{ raise_exception('x' * 100000) }}", "x{300}$"),
-        ("{{ messages[0].content }}", "leaves out or changes the user's message"),
-        ("{{ messages[0].content }}{{ messages[-1].content | upper }}", "leaves out or changes the user's message"),
-        ("{{ messages[0].content }}{{ messages[-1].content * 2 }}", "writes the user's message 2 times"),
+        ("{{ messages[0].content[:24] }}", "leaves out or changes the user's message"),
+        ("{{ messages[-1].content | upper }}", "leaves out or changes the user's message"),
+        ("{{ messages[-1].content * 2 }}", "writes the user's message 2 times"),
         ("{{ messages[-1].content[-39:] }}", "leaves out or changes the instruction"),
         ("{{ 'x' * 100000 }}" + LOOP, "more than 65536 characters"),
         ("{% for i in range(90000) %}{{ i }}{% endfor %}", "more than 65536 characters"),
         ("{{ 'x' * 10 ** 10 }}", "too much memory"),
-        ("{% set ns = namespace(x='x') %}{% for i in range(99) %}{% set ns.x = ns.x * 2 %}{% endfor %}", "memory"),
+        ("{% set many = [messages] * 10 ** 10 %}", "too much memory"),
         ("{{ '\\ud800' }}" + LOOP, "surrogates not allowed"),
         # The sandbox holds.
         ("{{ ''.__class__.__mro__[1].__subclasses__() }}", "unsafe|undefined"),
-        ("{% for m in messages %}{% set _ = messages.append(m) %}{% endfor %}", "not safely callable"),
+        ("{% for m in messages %}{% set _ = messages.append(m) %}{% endfor %}", "unsafe"),
         ("{% include '/etc/passwd' %}", "."),
     ],
 )
@@ -108,12 +108,12 @@ def test_a_template_that_cannot_be_used_is_refused_with_its_reason(text: str, re
         read(text)
     assert str(error.value).startswith("its chat template")
     assert "Traceback" not in str(error.value)
-    assert len(str(error.value)) < 400
+    assert len(str(error.value)) < 700
 
 
 @pytest.mark.parametrize(
     "text",
-    ["{% for i in range(99999) %}{% for j in range(99999) %}{% endfor %}{% endfor %}", "{{ 7 ** 9 ** 9 ** 9 }}"],
+    ["{% for i in range(99999) %}{% for j in range(99999) %}{% endfor %}{% endfor %}", "{{ 7 ** (9 ** 9) }}"],
     ids=["when it runs", "when it is compiled"],
 )
 def test_an_endless_template_fails_the_model_and_not_the_process(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
