@@ -5,6 +5,7 @@
 # make lock   pin requirements/*.txt anew from pyproject.toml
 # make bench-summarize, bench-summarize-8b: /summarize beside other servers; see benchmarks/README.md
 # make bench-backends: llama.cpp built portably beside native, and each CPU backend by itself
+# make bench-condense: what is left of a reference summary after condensing, beside LexRank and the opening
 # make bench-extract: /extract beside other ways to run GLiNER
 # make bench-exports: GLiNERs as tool chains of several years export them; is each rebuilt, equal and faster?
 # make bench-audio: /audio beside other ways to serve edge-tts, in front of a loopback cloud
@@ -31,7 +32,7 @@ ifeq ($(filter native portable,$(LLAMA_BUILD)),)
 $(error LLAMA_BUILD is native or portable, not "$(LLAMA_BUILD)")
 endif
 
-.PHONY: run test coverage lint format lock clean bench-summarize bench-summarize-8b bench-backends soak-summarize bench-extract bench-exports bench-audio \
+.PHONY: run test coverage lint format lock clean bench-summarize bench-summarize-8b bench-condense bench-backends soak-summarize bench-extract bench-exports bench-audio \
 	image-test siege fuzz
 
 run: $(VENV)/models.stamp
@@ -131,6 +132,9 @@ bench-summarize: $(VENV)/dev.stamp $(BENCH)/peers.stamp $(BENCH_MODELS)/llama-1b
 
 bench-summarize-8b: $(VENV)/dev.stamp $(BENCH)/peers.stamp $(BENCH_MODELS)/llama-8b.gguf
 	$(BIN)/python -m benchmarks.summarize.deadline --model $(BENCH_MODELS)/llama-8b.gguf
+
+bench-condense: $(VENV)/service.stamp
+	$(BIN)/python -m benchmarks.summarize.condensing
 
 # Environments with nothing but llama.cpp, one of each build.
 BACKENDS := .venv-bench-native .venv-bench-portable

@@ -49,7 +49,7 @@ NAMES = (
 SITE_WORDS = frozenset(
     """account accept ad ads advert advertisement advertising advertiser agency alerts app apps archive article blog
     bookmark bookmarks browser caption click comment comments commented consent contact content cookie cookies copy
-    copyright courtesy credit crossword deals digital discount download editor edition email e-mail enable epaper
+    copyright courtesy credit crossword deals digital disclaimer discount download editor edition email e-mail enable epaper
     essentials events explore facebook faq faqs feed follow follower footage free gallery games getty help home homepage
     horoscope image images inbox instagram javascript jobs join latest link linkedin links listen live log login logo
     logged loading mail member members membership menu messenger min mins minute minutes more most navigation newsletter

@@ -24,6 +24,8 @@ Count = Callable[[str], int]
 MAX_RANKED = 1000
 # Lines with a larger chance of being the page's are chosen only where there is nothing else.
 BOILERPLATE = 0.5
+# And so are lines of so few words without a stop.
+LABEL_WORDS = 3
 # Greedy choice by chances / tokens ** power: which one finds the largest sum differs from article to article.
 POWERS = (0.5, 0.8, 0.3, 1.0, 0.0)
 # So many sentences fill a budget in much the same way whichever is taken first.
@@ -154,8 +156,16 @@ class Article:
             paragraphs[distinct],
             Terms([written[i] for i in distinct], [named[i] for i in distinct]),
         )
-        chances = weights.boilerplate.chances(lines)
-        return [i for i, chance in zip(distinct, chances, strict=True) if chance < BOILERPLATE] or distinct
+        is_page = weights.boilerplate.chances(lines) >= BOILERPLATE
+        is_page |= [self._is_label(i, named[i]) for i in distinct]
+        # A caption is often two sentences of which only the credit shows what it is: they go together.
+        inside = paragraphs[distinct]
+        is_page |= (2 * np.bincount(inside, weights=is_page) >= np.bincount(inside))[inside] & (inside.max() > 0)
+        return [i for i, is_out in zip(distinct, is_page, strict=True) if not is_out] or distinct
+
+    def _is_label(self, i: int, names: list[str]) -> bool:
+        """Whether a sentence is a heading or button: a few words without a stop."""
+        return sum(map(bool, names)) <= LABEL_WORDS and not sentence_features.ends_with_stop(self._sentences[i])
 
     def _features(self, paragraphs: "NDArray[np.intp]") -> "NDArray[np.float64]":
         sentences = [self._sentences[i] for i in self.candidates]
