@@ -90,7 +90,7 @@ _BYLINE = re.compile(
     r"(?:[Bb]y|BY|[Ww]ords|[Tt]ext|[Ww]ritten by|[Rr]eporting by|[Ee]diting by|Von|Par|Por|Di)[:\s]\s*[A-Z]\S+(?:\s|$)"
 )
 _LABEL = re.compile(r"\s*(?:[^\s:]+\s+){0,2}[^\s:]*:(?=\s|$)")
-_QUOTES = re.compile("[\"“”„«»「」]")
+_QUOTES = re.compile('["“”„«»「」]')
 _VERB = re.compile(
     r"\b(?:is|are|was|were|be|been|has|have|had|will|would|could|may|might|says|said|did|does|told|\w{2,}ed|made|rose"
     r"|fell|won|lost|took|found|gave|came|went|put|cut|set|left|held|kept|began|saw|ran|met|paid|sold|built|sent|led"

@@ -24,6 +24,8 @@ Count = Callable[[str], int]
 MAX_RANKED = 1000
 # Lines with a larger chance of being the page's are chosen only where there is nothing else.
 BOILERPLATE = 0.5
+# Where half of a paragraph has this chance, all of it is the page's.
+SURE_BOILERPLATE = 0.9
 # And so are lines of so few words without a stop.
 LABEL_WORDS = 3
 # Greedy choice by chances / tokens ** power: which one finds the largest sum differs from article to article.
@@ -156,11 +158,13 @@ class Article:
             paragraphs[distinct],
             Terms([written[i] for i in distinct], [named[i] for i in distinct]),
         )
-        is_page = weights.boilerplate.chances(lines) >= BOILERPLATE
+        chances = weights.boilerplate.chances(lines)
+        is_page = chances >= BOILERPLATE
         is_page |= [self._is_label(i, named[i]) for i in distinct]
         # A caption is often two sentences of which only the credit shows what it is: they go together.
         inside = paragraphs[distinct]
-        is_page |= (2 * np.bincount(inside, weights=is_page) >= np.bincount(inside))[inside] & (inside.max() > 0)
+        sure = np.bincount(inside, weights=chances >= SURE_BOILERPLATE)
+        is_page |= (2 * sure >= np.maximum(1, np.bincount(inside)))[inside] & (inside.max() > 0)
         return [i for i, is_out in zip(distinct, is_page, strict=True) if not is_out] or distinct
 
     def _is_label(self, i: int, names: list[str]) -> bool:

@@ -74,7 +74,7 @@ _CONNECTIVES = frozenset(
     "he she it they this that these those his her its their we i you but and however meanwhile still so then also"
     " there".split()
 )
-_QUOTES = re.compile("[\"“”„«»「」『』]")
+_QUOTES = re.compile('["“”„«»「」『』]')
 _YEAR = re.compile(r"(?:19|20)\d\d")
 _ENDS_WITH_STOP = re.compile(rf"[{STOPS}{STOPS_WITHOUT_SPACE}][{re.escape(CLOSING)}“‘«]*\s*$")
 # A character of a script without spaces, as a share of a word.
