@@ -46,8 +46,7 @@ NAMES = (
 )
 
 # Words of menus, share lists, sign-ups, captions, notices and adverts, in the languages of many sites.
-SITE_WORDS = frozenset(
-    """account accept ad ads advert advertisement advertising advertiser agency alerts app apps archive article blog
+_SITE_WORDS = """account accept ad ads advert advertisement advertising advertiser agency alerts app apps archive article blog
     bookmark bookmarks browser caption click comment comments commented consent contact content cookie cookies copy
     copyright courtesy credit crossword deals digital disclaimer discount download editor edition email e-mail enable epaper
     essentials events explore facebook faq faqs feed follow follower footage free gallery games getty help home homepage
@@ -68,19 +67,19 @@ SITE_WORDS = frozenset(
     publicidad leer también compartir suscríbete suscríbase iniciar sesión inicio comentarios aviso derechos reservados
     publicidade leia também compartilhar assine cadastre-se entrar direitos comentários
     pubblicità leggi anche condividi iscriviti accedi commenti riservati reklam paylaş abone ayrıca oku giriş
-    yorumlar""".split()
-)
-IMPERATIVES = frozenset(
-    """accept add book browse buy call check choose claim click compare contact continue copy create discover donate
+    yorumlar"""
+SITE_WORDS = frozenset(_SITE_WORDS.split())
+_IMPERATIVES = """accept add book browse buy call check choose claim click compare contact continue copy create discover donate
     download email enable enjoy enter explore find follow get give go grab hear help install join learn listen load log
     make manage meet order play read receive register report save scroll see send share shop show sign skip start stay
     subscribe support swipe switch take tap tell try turn unlock upgrade use view visit vote want watch win write
     lesen abonnieren folgen teilen lisez inscrivez abonnez suivez partagez lee suscríbete síguenos comparte leia
-    assine siga leggi iscriviti segui""".split()
-)
+    assine siga leggi iscriviti segui"""
+IMPERATIVES = frozenset(_IMPERATIVES.split())
 _OFFER = re.compile(
     r"\bfrom (?:just|only|as)\b|\boff\b|\bfree\b|\bdeals?\b|\bsave\b|\bbest\b|\btoday\b|\boffers?\b|\bper month\b"
-    r"|/(?:month|week|year|mo)\b|\bonly [$€£]|\bexclusive\b|\btrial\b|\bdon['’]t miss\b|\bnever miss\b|\bsell(?:ing)? fast\b",
+    r"|/(?:month|week|year|mo)\b|\bonly [$€£]|\bexclusive\b|\btrial\b|\bdon['’]t miss\b|\bnever miss\b"
+    r"|\bsell(?:ing)? fast\b",
     re.IGNORECASE,
 )
 _YOU = re.compile(r"\b(?:you|your|yours|us|our)\b", re.IGNORECASE)

@@ -70,10 +70,10 @@ NAMES = (
     *(f"any sentence: {name}" for name in SENTENCE_FEATURES),
 )
 
-_CONNECTIVES = frozenset(
-    "he she it they this that these those his her its their we i you but and however meanwhile still so then also"
-    " there".split()
+_OPENERS = (
+    "he she it they this that these those his her its their we i you but and however meanwhile still so then also there"
 )
+_CONNECTIVES = frozenset(_OPENERS.split())
 _QUOTES = re.compile('["“”„«»「」『』]')
 _YEAR = re.compile(r"(?:19|20)\d\d")
 _ENDS_WITH_STOP = re.compile(rf"[{STOPS}{STOPS_WITHOUT_SPACE}][{re.escape(CLOSING)}“‘«]*\s*$")
