@@ -46,35 +46,40 @@ NAMES = (
 )
 
 # Words of menus, share lists, sign-ups, captions, notices and adverts, in the languages of many sites.
-_SITE_WORDS = """account accept ad ads advert advertisement advertising advertiser agency alerts app apps archive article blog
-    bookmark bookmarks browser caption click comment comments commented consent contact content cookie cookies copy
-    copyright courtesy credit crossword deals digital disclaimer discount download editor edition email e-mail enable epaper
-    essentials events explore facebook faq faqs feed follow follower footage free gallery games getty help home homepage
-    horoscope image images inbox instagram javascript jobs join latest link linkedin links listen live log login logo
-    logged loading mail member members membership menu messenger min mins minute minutes more most navigation newsletter
-    newsletters next notifications obituaries offer offers online opinion page pages partner partners password permission
-    photo photograph photographer photographs photos picture pictures play podcast podcasts poll popular popup post
-    posted posts premium preferences previous print privacy product profile promo promoted promotion published puzzles
-    rates rating read reader readers reading recommended reddit register related replies reply reprint reprinted reserved
-    rights rss save scroll search sections settings share shares shop shopping sidebar sign signup site sitemap sky skip
-    slideshow sponsor sponsored stories story subscribe subscribed subscriber subscribers subscription subscriptions
-    supplied support tag tags tap tablet telegram terms tickets tiktok today topics top trending trial tv tweet twitter
-    unlimited unlock unsubscribe updated updates upgrade video videos view views visit watch watchlist weather website
-    weekly whatsapp widget youtube reuters afp shutterstock istock unsplash wikimedia handout epa pa
-    anzeige werbung datenschutz impressum foto fotos bild mehr lesen weiterlesen auch teilen kommentare anmelden
-    abonnieren abo startseite newsletter-anmeldung quelle nutzungsbedingungen akzeptieren
-    publicité lire partager abonnez-vous inscrivez-vous connexion accueil commentaires crédit aussi mentions légales
-    publicidad leer también compartir suscríbete suscríbase iniciar sesión inicio comentarios aviso derechos reservados
-    publicidade leia também compartilhar assine cadastre-se entrar direitos comentários
-    pubblicità leggi anche condividi iscriviti accedi commenti riservati reklam paylaş abone ayrıca oku giriş
-    yorumlar"""
+_SITE_WORDS = """
+    account accept ad ads advert advertisement advertising advertiser agency alerts app apps archive article
+    blog bookmark bookmarks browser caption click comment comments commented consent contact content cookie
+    cookies copy copyright courtesy credit crossword deals digital disclaimer discount download editor edition
+    email e-mail enable epaper essentials events explore facebook faq faqs feed follow follower footage free
+    gallery games getty help home homepage horoscope image images inbox instagram javascript jobs join latest
+    link linkedin links listen live log login logo logged loading mail member members membership menu messenger
+    min mins minute minutes more most navigation newsletter newsletters next notifications obituaries offer
+    offers online opinion page pages partner partners password permission photo photograph photographer
+    photographs photos picture pictures play podcast podcasts poll popular popup post posted posts premium
+    preferences previous print privacy product profile promo promoted promotion published puzzles rates rating
+    read reader readers reading recommended reddit register related replies reply reprint reprinted reserved
+    rights rss save scroll search sections settings share shares shop shopping sidebar sign signup site sitemap
+    sky skip slideshow sponsor sponsored stories story subscribe subscribed subscriber subscribers subscription
+    subscriptions supplied support tag tags tap tablet telegram terms tickets tiktok today topics top trending
+    trial tv tweet twitter unlimited unlock unsubscribe updated updates upgrade video videos view views visit
+    watch watchlist weather website weekly whatsapp widget youtube reuters afp shutterstock istock unsplash
+    wikimedia handout epa pa anzeige werbung datenschutz impressum foto fotos bild mehr lesen weiterlesen auch
+    teilen kommentare anmelden abonnieren abo startseite newsletter-anmeldung quelle nutzungsbedingungen
+    akzeptieren publicité lire partager abonnez-vous inscrivez-vous connexion accueil commentaires crédit aussi
+    mentions légales publicidad leer también compartir suscríbete suscríbase iniciar sesión inicio comentarios
+    aviso derechos reservados publicidade leia também compartilhar assine cadastre-se entrar direitos
+    comentários pubblicità leggi anche condividi iscriviti accedi commenti riservati reklam paylaş abone ayrıca
+    oku giriş yorumlar
+"""
 SITE_WORDS = frozenset(_SITE_WORDS.split())
-_IMPERATIVES = """accept add book browse buy call check choose claim click compare contact continue copy create discover donate
-    download email enable enjoy enter explore find follow get give go grab hear help install join learn listen load log
-    make manage meet order play read receive register report save scroll see send share shop show sign skip start stay
-    subscribe support swipe switch take tap tell try turn unlock upgrade use view visit vote want watch win write
-    lesen abonnieren folgen teilen lisez inscrivez abonnez suivez partagez lee suscríbete síguenos comparte leia
-    assine siga leggi iscriviti segui"""
+_IMPERATIVES = """
+    accept add book browse buy call check choose claim click compare contact continue copy create discover
+    donate download email enable enjoy enter explore find follow get give go grab hear help install join learn
+    listen load log make manage meet order play read receive register report save scroll see send share shop
+    show sign skip start stay subscribe support swipe switch take tap tell try turn unlock upgrade use view
+    visit vote want watch win write lesen abonnieren folgen teilen lisez inscrivez abonnez suivez partagez lee
+    suscríbete síguenos comparte leia assine siga leggi iscriviti segui
+"""
 IMPERATIVES = frozenset(_IMPERATIVES.split())
 _OFFER = re.compile(
     r"\bfrom (?:just|only|as)\b|\boff\b|\bfree\b|\bdeals?\b|\bsave\b|\bbest\b|\btoday\b|\boffers?\b|\bper month\b"

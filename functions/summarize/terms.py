@@ -17,12 +17,15 @@ PUNCTUATION = punctuation + "“”‘’„‚«»‹›…–—•·¿¡、�
 CURRENCIES = "$€£¥₹₺₩₦₽"
 
 # English words that carry grammar, and those that every report uses: what a text is about is said by the others.
-_FUNCTION_WORDS = """a an the and or but nor so yet if then than that this these those there here of in on at by for from to with
-    without within into onto over under after before during since until between among against about above below through
-    across per as is are was were be been being am has have had having do does did done doing will would shall should
-    can could may might must not no i you he she it we they me him her us them my your his its our their mine yours who
-    whom whose which what when where why how all any both each few more most other some such only own same too very just
-    also said says say told up down out off again further once because while although though"""
+_FUNCTION_WORDS = """
+    a an the and or but nor so yet if then than that this these those there here of in on at by for from to with
+    without within into onto over under after before during since until between among against about above below
+    through across per as is are was were be been being am has have had having do does did done doing will would
+    shall should can could may might must not no i you he she it we they me him her us them my your his its our
+    their mine yours who whom whose which what when where why how all any both each few more most other some
+    such only own same too very just also said says say told up down out off again further once because while
+    although though
+"""
 FUNCTION_WORDS = frozenset(_FUNCTION_WORDS.split())
 # A text with a smaller share of them is not in English.
 ENGLISH_SHARE = 0.2
