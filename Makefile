@@ -6,6 +6,7 @@
 # make bench-summarize, bench-summarize-8b: /summarize beside other servers; see benchmarks/README.md
 # make bench-quality: are summaries faithful, and do they have what matters? with the articles that are held back
 # make bench-backends: llama.cpp built portably beside native, and each CPU backend by itself
+# make bench-condense: what is left of a reference summary after condensing, beside LexRank and the opening
 # make bench-extract: /extract beside other ways to run GLiNER
 # make bench-exports: GLiNERs as tool chains of several years export them; is each rebuilt, equal and faster?
 # make bench-audio: /audio beside other ways to serve edge-tts, in front of a loopback cloud
@@ -33,6 +34,7 @@ $(error LLAMA_BUILD is native or portable, not "$(LLAMA_BUILD)")
 endif
 
 .PHONY: run test coverage lint format lock clean bench-summarize bench-summarize-8b bench-quality bench-backends soak-summarize bench-extract bench-exports bench-audio \
+.PHONY: run test coverage lint format lock clean bench-summarize bench-summarize-8b bench-condense bench-backends soak-summarize bench-extract bench-exports bench-audio \
 	image-test siege fuzz
 
 run: $(VENV)/models.stamp
@@ -143,6 +145,8 @@ QUALITY ?= --held-back --show 10 --side "embedded" --side "wait 2 s: wait=2"
 
 bench-quality: $(VENV)/dev.stamp $(VENV)/models.stamp
 	$(BIN)/python -m benchmarks.summarize.quality $(QUALITY)
+bench-condense: $(VENV)/service.stamp
+	$(BIN)/python -m benchmarks.summarize.condensing
 
 # Environments with nothing but llama.cpp, one of each build.
 BACKENDS := .venv-bench-native .venv-bench-portable

@@ -70,7 +70,7 @@ class SummarizeSettings(Section):
     overflow: Literal["condense", "map_reduce", "error"] = Field(
         "condense", description="an article over its room: leave sentences out, summarise parts first, or answer 422"
     )
-    lead_share: float = Field(0.3, ge=0, le=1, description="of a condensed article: what its opening may take")
+    lead_share: float = Field(0.0, ge=0, le=1, description="of a condensed article: what its opening may take")
     deadline_seconds: float | None = Field(
         None, gt=0, description="for requests without `Prefer: wait`; unset: none, but on Lambda the time that is left"
     )
