@@ -4,6 +4,7 @@
 # make coverage: the suite once more, with the branches that it takes
 # make lock   pin requirements/*.txt anew from pyproject.toml
 # make bench-summarize, bench-summarize-8b: /summarize beside other servers; see benchmarks/README.md
+# make bench-models: what each model costs here: memory, speed, time for an article
 # make bench-backends: llama.cpp built portably beside native, and each CPU backend by itself
 # make bench-extract: /extract beside other ways to run GLiNER
 # make bench-exports: GLiNERs as tool chains of several years export them; is each rebuilt, equal and faster?
@@ -31,7 +32,7 @@ ifeq ($(filter native portable,$(LLAMA_BUILD)),)
 $(error LLAMA_BUILD is native or portable, not "$(LLAMA_BUILD)")
 endif
 
-.PHONY: run test coverage lint format lock clean bench-summarize bench-summarize-8b bench-backends soak-summarize bench-extract bench-exports bench-audio \
+.PHONY: run test coverage lint format lock clean bench-summarize bench-summarize-8b bench-models bench-backends soak-summarize bench-extract bench-exports bench-audio \
 	image-test siege fuzz
 
 run: $(VENV)/models.stamp
@@ -132,6 +133,13 @@ bench-summarize: $(VENV)/dev.stamp $(BENCH)/peers.stamp $(BENCH_MODELS)/llama-1b
 bench-summarize-8b: $(VENV)/dev.stamp $(BENCH)/peers.stamp $(BENCH_MODELS)/llama-8b.gguf
 	$(BIN)/python -m benchmarks.summarize.deadline --model $(BENCH_MODELS)/llama-8b.gguf
 
+# In the order of their size. They stay: 30 GB in all.
+MODELS ?= smollm2-135m lfm2-350m smollm2-360m qwen3-0.6b lfm2-700m lfm2-1.2b gemma-3-1b llama-1b smollm2-1.7b qwen3-1.7b \
+	granite-3.3-2b llama-3b phi-3.5-mini gemma-3-4b phi-4-mini qwen3-4b mistral-7b llama-8b
+
+bench-models: $(VENV)/dev.stamp $(MODELS:%=$(BENCH_MODELS)/%.gguf)
+	$(BIN)/python -m benchmarks.summarize.models $(MODELS:%=$(BENCH_MODELS)/%.gguf)
+
 # Environments with nothing but llama.cpp, one of each build.
 BACKENDS := .venv-bench-native .venv-bench-portable
 
@@ -148,7 +156,7 @@ $(BENCH)/peers.stamp: requirements/bench-summarize.txt requirements/build.txt re
 		--no-input install --quiet --no-deps --no-build-isolation --require-hashes -r requirements/bench-summarize.txt
 	@touch $@
 
-$(BENCH_MODELS)/llama-%.gguf: benchmarks/models/llama.py | $(BENCH)/peers.stamp
+$(BENCH_MODELS)/%.gguf: $(addprefix benchmarks/models/, llama.py shapes.py tensors.py blocks.py chat.py) | $(BENCH)/peers.stamp
 	$(BENCH)/bin/python -m benchmarks.models.llama $* $@
 
 # The peers of /extract: one environment with torch and gliner, one for fast_gliner, which wants other versions.
