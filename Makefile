@@ -133,9 +133,9 @@ bench-summarize: $(VENV)/dev.stamp $(BENCH)/peers.stamp $(BENCH_MODELS)/llama-1b
 bench-summarize-8b: $(VENV)/dev.stamp $(BENCH)/peers.stamp $(BENCH_MODELS)/llama-8b.gguf
 	$(BIN)/python -m benchmarks.summarize.deadline --model $(BENCH_MODELS)/llama-8b.gguf
 
-# In the order of their size. They stay: 30 GB in all.
+# In the order of their size. They stay: 32 GB in all.
 MODELS ?= smollm2-135m lfm2-350m smollm2-360m qwen3-0.6b lfm2-700m lfm2-1.2b gemma-3-1b llama-1b smollm2-1.7b qwen3-1.7b \
-	granite-3.3-2b llama-3b phi-3.5-mini gemma-3-4b phi-4-mini qwen3-4b mistral-7b llama-8b
+	granite-3.3-2b llama-3b granite-4-micro phi-3.5-mini gemma-3-4b phi-4-mini qwen3-4b mistral-7b llama-8b
 
 bench-models: $(VENV)/dev.stamp $(MODELS:%=$(BENCH_MODELS)/%.gguf)
 	$(BIN)/python -m benchmarks.summarize.models $(MODELS:%=$(BENCH_MODELS)/%.gguf)

@@ -21,7 +21,7 @@ class Chat:
     others: tuple[str, ...] = ()
 
 
-# Llama 3's template and tokens are the embedded model's.
+# Llama 3's template and tokens come with the tokenizer.
 CHATS = {
     "chatml": Chat(_CHATML + "{% endif %}", "<|im_end|>", others=("<|im_start|>", "<|endoftext|>")),
     "qwen3": Chat(
@@ -53,7 +53,8 @@ CHATS = {
         "{% for message in messages %}<|{{ message.role }}|>\n{{ message.content }}<|end|>\n{% endfor %}"
         "{% if add_generation_prompt %}<|assistant|>\n{% endif %}",
         "<|end|>",
-        others=("<|system|>", "<|user|>", "<|assistant|>", "<|endoftext|>"),
+        # llama.cpp looks the last three up in any model that is called Phi-3.
+        others=("<|system|>", "<|user|>", "<|assistant|>", "</s>", "<unk>", "<s>", "<|endoftext|>"),
     ),
     "mistral": Chat(
         "{{ bos_token }}{% set first = namespace(text='') %}{% for message in messages %}"

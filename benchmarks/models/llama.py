@@ -1,8 +1,8 @@
 """Write a GGUF of a published model's true shape with random weights: `python -m benchmarks.models.llama SHAPE OUT`.
 
 Architecture, quantisation mix (Q4_K_M) and file size are the model's, so that speed, memory and load time are real. The
-text is noise. The shapes are in `shapes.py`. The tokenizer is the embedded model's, padded with unused tokens to the
-size of the model's own vocabulary; among them are the control tokens of its chat template (`chat.py`).
+text is noise. The shapes are in `shapes.py`. The tokenizer is that of a small model of this repository, with the control
+tokens of the family's chat template (`chat.py`), padded with unused ones to the size of the model's own vocabulary.
 
 Shaped in two ways, so that every server does the same amount of work:
 
@@ -39,7 +39,7 @@ EMBEDDED = Path(__file__).resolve().parents[2] / "models/embedded/llama/embedded
 
 
 def add_tokenizer(writer: gguf.GGUFWriter, shape: Shape) -> list[str]:
-    """The embedded model's tokenizer, padded; returns the text of every token."""
+    """The tokenizer of `EMBEDDED`, padded; returns the text of every token."""
     fields = gguf.GGUFReader(EMBEDDED).fields
 
     def value(name: str) -> Any:

@@ -122,7 +122,7 @@ def _gemma3(
     feed_forward: int,
     context: int,
     vocabulary: int,
-    **values: Value,
+    window: int,
 ) -> Shape:
     return Shape(
         "gemma3",
@@ -137,7 +137,24 @@ def _gemma3(
         context=context,
         rope_base=1e6,
         epsilon=1e-6,
-        values=values,
+        values={"attention.sliding_window": window},
+    )
+
+
+def _granite(width: int, heads: int, vocabulary: int, logit_scale: float) -> Shape:
+    scales = {"embedding_scale": 12.0, "residual_scale": 0.22, "logit_scale": logit_scale, "attention.scale": 0.015625}
+    return Shape(
+        "granite",
+        "granite",
+        layers=40,
+        width=width,
+        heads=heads,
+        kv_heads=8,
+        feed_forward=8192,
+        vocabulary=vocabulary,
+        context=131_072,
+        rope_base=1e7,
+        values=scales,
     )
 
 
@@ -170,33 +187,13 @@ SHAPES = {
     "qwen3-0.6b": _qwen3(28, 1024, 16, 3072),
     "qwen3-1.7b": _qwen3(28, 2048, 16, 6144),
     "qwen3-4b": _qwen3(36, 2560, 32, 9728),
-    "gemma-3-1b": _gemma3(26, 1152, 4, 1, 6912, 32_768, 262_144, **{"attention.sliding_window": 512}),
+    "gemma-3-1b": _gemma3(26, 1152, 4, 1, 6912, 32_768, 262_144, 512),
     # The part that reads text.
-    "gemma-3-4b": _gemma3(
-        34,
-        2560,
-        8,
-        4,
-        10_240,
-        131_072,
-        262_208,
-        **{"attention.sliding_window": 1024, "rope.scaling.type": "linear", "rope.scaling.factor": 8.0},
-    ),
+    "gemma-3-4b": _gemma3(34, 2560, 8, 4, 10_240, 131_072, 262_208, 1024),
     "llama-1b": _llama3(16, 2048, 32, 8192, "llama-3.2-1b"),
     "llama-3b": _llama3(28, 3072, 24, 8192, "llama-3.2-3b"),
-    "granite-3.3-2b": Shape(
-        "granite",
-        "granite",
-        layers=40,
-        width=2048,
-        heads=32,
-        kv_heads=8,
-        feed_forward=8192,
-        vocabulary=49_159,
-        context=131_072,
-        rope_base=1e7,
-        values={"embedding_scale": 12.0, "residual_scale": 0.22, "logit_scale": 8.0, "attention.scale": 0.015625},
-    ),
+    "granite-3.3-2b": _granite(2048, 32, 49_159, logit_scale=8.0),
+    "granite-4-micro": _granite(2560, 40, 100_352, logit_scale=10.0),
     "phi-3.5-mini": _phi(32, 32, 32_064, tied=False),
     "phi-4-mini": _phi(24, 8, 200_064, tied=True),
     "mistral-7b": Shape(
