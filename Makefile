@@ -5,6 +5,7 @@
 # make lock   pin requirements/*.txt anew from pyproject.toml
 # make bench-summarize, bench-summarize-8b: /summarize beside other servers; see benchmarks/README.md
 # make bench-quality: are summaries faithful, and do they have what matters? with the articles that are held back
+# make bench-models: what each model costs here: memory, speed, time for an article
 # make bench-backends: llama.cpp built portably beside native, and each CPU backend by itself
 # make bench-condense: what is left of a reference summary after condensing, beside LexRank and the opening
 # make bench-extract: /extract beside other ways to run GLiNER
@@ -33,8 +34,7 @@ ifeq ($(filter native portable,$(LLAMA_BUILD)),)
 $(error LLAMA_BUILD is native or portable, not "$(LLAMA_BUILD)")
 endif
 
-.PHONY: run test coverage lint format lock clean bench-summarize bench-summarize-8b bench-quality bench-backends soak-summarize bench-extract bench-exports bench-audio \
-.PHONY: run test coverage lint format lock clean bench-summarize bench-summarize-8b bench-condense bench-backends soak-summarize bench-extract bench-exports bench-audio \
+.PHONY: run test coverage lint format lock clean bench-summarize bench-summarize-8b bench-quality bench-condense bench-models \
 	image-test siege fuzz
 
 run: $(VENV)/models.stamp
@@ -145,8 +145,16 @@ QUALITY ?= --held-back --show 10 --side "embedded" --side "wait 2 s: wait=2"
 
 bench-quality: $(VENV)/dev.stamp $(VENV)/models.stamp
 	$(BIN)/python -m benchmarks.summarize.quality $(QUALITY)
+
 bench-condense: $(VENV)/service.stamp
 	$(BIN)/python -m benchmarks.summarize.condensing
+
+# In the order of their size. They stay: 32 GB in all.
+MODELS ?= smollm2-135m lfm2-350m smollm2-360m qwen3-0.6b lfm2-700m lfm2-1.2b gemma-3-1b llama-1b smollm2-1.7b qwen3-1.7b \
+	granite-3.3-2b llama-3b granite-4-micro phi-3.5-mini gemma-3-4b phi-4-mini qwen3-4b mistral-7b llama-8b
+
+bench-models: $(VENV)/dev.stamp $(MODELS:%=$(BENCH_MODELS)/%.gguf)
+	$(BIN)/python -m benchmarks.summarize.models $(MODELS:%=$(BENCH_MODELS)/%.gguf)
 
 # Environments with nothing but llama.cpp, one of each build.
 BACKENDS := .venv-bench-native .venv-bench-portable
@@ -164,7 +172,7 @@ $(BENCH)/peers.stamp: requirements/bench-summarize.txt requirements/build.txt re
 		--no-input install --quiet --no-deps --no-build-isolation --require-hashes -r requirements/bench-summarize.txt
 	@touch $@
 
-$(BENCH_MODELS)/llama-%.gguf: benchmarks/models/llama.py | $(BENCH)/peers.stamp
+$(BENCH_MODELS)/%.gguf: $(addprefix benchmarks/models/, llama.py shapes.py tensors.py blocks.py chat.py) | $(BENCH)/peers.stamp
 	$(BENCH)/bin/python -m benchmarks.models.llama $* $@
 
 # The peers of /extract: one environment with torch and gliner, one for fast_gliner, which wants other versions.

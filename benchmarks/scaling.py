@@ -51,13 +51,13 @@ EXTRACT_WORDS, EXTRACT_SECONDS = 2000, 3.02
 # template.yaml: MemorySize of Extract and Audio.
 EXTRACT_MEMORY_MB, AUDIO_MEMORY_MB = 3008, 1024
 
-# python -m benchmarks.models.llama 1b, 8b: sizes of the files, those of the published ones to 0.5 %.
+# python -m benchmarks.models.llama llama-1b, llama-8b: sizes of the files, those of the published ones to 0.5 %.
 SMALL_BYTES, LARGE_BYTES = 803_485_888, 4_916_529_792
 # https://huggingface.co/bartowski/Llama-3.2-3B-Instruct-GGUF, Q4_K_M, read in November 2026.
 MIDDLE_BYTES = 2_020_000_000
 # https://huggingface.co/meta-llama/Llama-3.2-3B-Instruct, config.json: layers, KV heads, size of a head.
 MIDDLE_SHAPE = (28, 8, 128)
-# benchmarks/models/llama.py, SHAPES: the same of the other two.
+# benchmarks/models/shapes.py, SHAPES: the same of the other two.
 SMALL_SHAPE, LARGE_SHAPE = (16, 8, 64), (32, 8, 128)
 
 # https://docs.aws.amazon.com/lambda/latest/dg/configuration-memory.html, read in November 2026.

@@ -1,9 +1,8 @@
 """Merges an adapter into the weights of a small model, and keeps these in 8 bits.
 
-An adapter costs a few per cent at each token, as its products are computed beside those of the weights. Merged, it costs
-nothing; and 8 bits are what llama.cpp multiplies fastest on CPUs without instructions of their own for fewer. The file
-is half as large again as one of Q4_1, so this is for models of some hundred megabytes. Twice as much precision is left
-over what an adapter changes by.
+An adapter costs a few per cent at each token, as its products are computed beside those of the weights. Merged, it
+costs nothing. Of the kinds of weights, 8 bits are read nearly twice as fast as Q4_1 on AVX2, and lose nothing of what
+Q4_1 and an adapter hold. The file is half as large again, so this is for models of some hundred megabytes.
 """
 
 import hashlib

@@ -12,8 +12,8 @@ from common.errors import ModelLoadFailed
 from common.settings import SummarizeSettings
 from functions.summarize.context import LlamaContext, Options
 from functions.summarize.engine import LlamaEngine
-from functions.summarize.model import EMBEDDED_FILE
 from functions.summarize.prompt import INSTRUCTION, LENGTH, Prompt
+from tests.doubles import lead_model
 from tests.functions.summarize.vocabulary import CONTROL, USER_DEFINED, Vocabulary, sentence_pieces
 
 ARTICLE = "The town of Lindholm opened a bridge on Monday."
@@ -76,7 +76,7 @@ class WithTemplate(LlamaContext):
 
 @pytest.fixture(scope="module")
 def shared_context() -> Iterator[WithTemplate]:
-    context = WithTemplate(EMBEDDED_FILE, 512, 1, Options(threads=1))
+    context = WithTemplate(lead_model.FILE, 512, 1, Options(threads=1))
     yield context
     context.close()
 

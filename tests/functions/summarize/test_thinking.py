@@ -15,11 +15,11 @@ from common.settings import SummarizeSettings
 from functions.summarize import service
 from functions.summarize.context import LlamaContext, Options, Sampler
 from functions.summarize.engine import LlamaEngine
-from functions.summarize.model import EMBEDDED_CONTEXT, EMBEDDED_FILE
 from functions.summarize.schemas import SummarizeRequest, SummarizeResponse
 from functions.summarize.service import Answer
 from functions.summarize.thinking import Thinking, Thoughts
 from tests.conftest import wait_until
+from tests.doubles import lead_model
 from tests.functions.summarize.conftest import idle
 
 ARTICLE = "The town of Lindholm opened a bridge on Monday. It took four years to build."
@@ -125,7 +125,7 @@ def engines() -> Engines:
 
 def engine(engines: Engines, template: str, tokens: int) -> tuple[LlamaEngine, Scripted]:
     if (template, tokens) not in engines:
-        context = Scripted(EMBEDDED_FILE, EMBEDDED_CONTEXT, 1, Options(threads=1))
+        context = Scripted(lead_model.FILE, lead_model.CONTEXT, 1, Options(threads=1))
         context.template = template
         settings = SummarizeSettings(parallel=1, thinking_tokens=tokens)
         engines[template, tokens] = LlamaEngine("thinker", settings, context), context
