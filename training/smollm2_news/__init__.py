@@ -1,0 +1,1 @@
+"""Trains the adapter with which SmolLM2 summarises news faithfully."""
