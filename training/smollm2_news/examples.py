@@ -11,6 +11,7 @@ from tokenizers import Tokenizer
 
 from functions.summarize.prompt import INSTRUCTION, LENGTH
 from training.gliner_news import articles
+from training.news import split
 
 SUMMARISED = Path(__file__).parent.parent / "news" / "summarised"
 
@@ -45,9 +46,7 @@ def of_summarised(folder: Path = SUMMARISED) -> list[Article]:
 
 def held_back() -> tuple[list[Article], list[Article]]:
     """What is learned from in `news.jsonl`, and what nothing is learned from."""
-    _, kept = articles.split(articles.of_news(), 60, 20)
-    names = {article.name for article in kept}
-    news = of_news()
+    names, news = set(split.of_news()), of_news()
     return [article for article in news if article.name not in names], [a for a in news if a.name in names]
 
 
