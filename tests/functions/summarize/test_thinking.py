@@ -186,7 +186,9 @@ def test_a_summary_without_thoughts_gets_none_of_their_tokens(engines: Engines) 
 def test_thoughts_that_use_up_their_tokens_are_ended_and_the_summary_follows(engines: Engines, tokens: int) -> None:
     llama, context = engine(engines, PLAIN, tokens)
     opening = llama.tokenize("<think>", False)
-    thought = (llama.tokenize("What else? ", False) * 50)[: max(0, tokens - len(opening) - 9)]
+    assert llama.prompt.thinking is not None
+    left = max(0, tokens - len(opening) - len(llama.prompt.thinking.ending))
+    thought = (llama.tokenize("What else? ", False) * 50)[:left]
     context.script = iter([*opening, *thought, *llama.tokenize(SUMMARY, False), *llama.tokenize("<|eot_id|>", True)])
     _, answer = ask(llama)
     assert answer.summary == SUMMARY
