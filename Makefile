@@ -103,10 +103,12 @@ $(VENV)/embedded.stamp: requirements/embedded.txt $(VENV)/service.stamp
 	@$(PIP) install --quiet --no-deps --require-hashes -r requirements/embedded.txt
 	@touch $@
 
-# Rebuilt now, the embedded GLiNER is ready as soon as the service is.
-$(VENV)/models.stamp: models/embedded/gliner/model.onnx functions/extract/graph/prepare.py $(VENV)/embedded.stamp
-	@echo "5/5 the graph of the embedded GLiNER"
+# Prepared now, the embedded models are ready as soon as the service is.
+$(VENV)/models.stamp: models/embedded/gliner/model.onnx models/embedded/llama/news-lora.gguf \
+		functions/extract/graph/prepare.py functions/summarize/merging.py $(VENV)/embedded.stamp
+	@echo "5/5 the embedded models: a graph is rebuilt, an adapter merged"
 	@FACTORY_PROFILE=embedded $(BIN)/python -c "from functions.extract.engine import load; load(lambda status: None)"
+	@FACTORY_PROFILE=embedded $(BIN)/python -c "from functions.summarize.engine import load; load(lambda status: None)"
 	@touch $@
 
 $(VENV)/dev.stamp: requirements/dev.txt $(VENV)/service.stamp

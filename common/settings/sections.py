@@ -6,6 +6,8 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
+from common.text import not_blank, without_nul
+
 ROOT = Path(__file__).resolve().parents[2]
 
 Precision = Literal["fp32", "fp32-half-embeddings", "int8"]
@@ -70,7 +72,18 @@ class SummarizeSettings(Section):
     overflow: Literal["condense", "map_reduce", "error"] = Field(
         "condense", description="an article over its room: leave sentences out, summarise parts first, or answer 422"
     )
+    check_facts: bool = Field(
+        False, description="name numbers and names of a summary that its article does not have, in `unsupported`"
+    )
     lead_share: float = Field(0.0, ge=0, le=1, description="of a condensed article: what its opening may take")
+    instruction: Annotated[str, AfterValidator(not_blank), AfterValidator(without_nul)] = Field(
+        "You are a news editor. Summarize the article in a few plain sentences. Use only facts from the article.",
+        max_length=2000,
+        description="what the model is told to do, before every article",
+    )
+    thinking_tokens: int = Field(
+        0, ge=0, le=8192, description="for models that think aloud and cannot be told not to; 0: thoughts end at once"
+    )
     deadline_seconds: float | None = Field(
         None, gt=0, description="for requests without `Prefer: wait`; unset: none, but on Lambda the time that is left"
     )

@@ -12,7 +12,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from common.errors import ModelLoadFailed
+from functions.summarize import adapter as lora
 
 logger = logging.getLogger(__name__)
 
@@ -59,12 +59,10 @@ def write(model: Path, adapter: Path, target: Path) -> None:
     """Write `target`: `model` with `adapter` in its weights, those in 8 bits. Raises ModelLoadFailed, OSError."""
     import gguf
 
+    lora.check(adapter, model)
     source, changes = gguf.GGUFReader(model), _changes(gguf.GGUFReader(adapter))
     writer = gguf.GGUFWriter(target, str(source.fields["general.architecture"].contents()))
     _copy_fields(gguf, source, writer)
-    known = {tensor.name: tensor for tensor in source.tensors}
-    if foreign := changes.keys() - known.keys():
-        raise ModelLoadFailed(f"the adapter {adapter.name} is for another model than {model.name}: {min(foreign)}")
     for tensor in source.tensors:
         data, kind = _weights(gguf, tensor, changes.get(tensor.name))
         writer.add_tensor(tensor.name, data, raw_dtype=kind)
@@ -94,8 +92,6 @@ def _weights(gguf: Any, tensor: Any, change: Any) -> tuple[Any, Any]:
         return tensor.data, tensor.tensor_type
     values = gguf.dequantize(tensor.data, tensor.tensor_type)
     if change is not None:
-        if values.shape != change.shape:
-            raise ModelLoadFailed(f"the adapter has other shapes than the model: {tensor.name}")
         values = values + change
     return gguf.quantize(values, kinds.Q8_0), kinds.Q8_0
 
