@@ -4,6 +4,7 @@ import asyncio
 import json
 import re
 import subprocess
+from difflib import SequenceMatcher
 from pathlib import Path
 from typing import Any
 
@@ -47,11 +48,16 @@ def test_there_is_a_command_for_each_call() -> None:
 
 
 @pytest.mark.parametrize(("command", "shown"), COMMANDS, ids=["summarize", "extract", "audio", "health", "captions"])
-def test_a_command_does_what_it_shows(command: str, shown: str, runner: Runner, tmp_path: Path) -> None:
-    local = command.replace("http://localhost:7860", runner.url)
+def test_a_command_does_what_it_shows(command: str, shown: str, as_it_starts: Runner, tmp_path: Path) -> None:
+    local = command.replace("http://localhost:7860", as_it_starts.url)
     ran = subprocess.run(["bash", "-ec", local], cwd=tmp_path, capture_output=True, text=True, check=True)
     if shown:
-        assert steady(json.loads(ran.stdout)) == about(steady(json.loads(shown)))
+        got, expected = json.loads(ran.stdout), json.loads(shown)
+        if summary := expected.pop("summary", None):
+            # The rounding of the machine decides between likely words: most are the same everywhere.
+            assert SequenceMatcher(None, summary.split(), got.pop("summary").split()).ratio() > 0.5
+            got["usage"].pop("completion_tokens"), expected["usage"].pop("completion_tokens")
+        assert steady(got) == about(steady(expected))
     elif "text/vtt" in command:
         assert ran.stdout.startswith("WEBVTT\n\n00:00:00.000 --> ")
         assert "A new library will be built." in ran.stdout
