@@ -53,6 +53,10 @@ def _make(model: Path, adapter: Path, target: Path) -> None:
         made = Path(temporary) / target.name
         write(model, adapter, made)
         os.replace(made, target)
+    # What an earlier adapter was merged to: nobody asks for it again.
+    for other in target.parent.glob(f"{model.stem}+{adapter.stem}-*.gguf"):
+        if other != target:
+            other.unlink(missing_ok=True)
 
 
 def write(model: Path, adapter: Path, target: Path) -> None:
