@@ -28,7 +28,7 @@ MAX_REASON_CHARACTERS = 300
 class _Generation(Extension):
     """`{% generation %}` marks what a model is trained on. Here it is only a block."""
 
-    tags = frozenset({"generation"})
+    tags = {"generation"}  # noqa: RUF012
 
     def parse(self, parser: Parser) -> nodes.Scope:
         line = next(parser.stream).lineno

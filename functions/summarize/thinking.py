@@ -122,6 +122,10 @@ class Thoughts:
         # A token may hold the end of a block and what follows.
         while self._step():
             pass
+        return self._taken()
+
+    def _taken(self) -> str:
+        """What was held, once it is known to be summary."""
         if self._part is not _Part.SUMMARY:
             return ""
         text, self._held, self._held_tokens = self._held, "", 0

@@ -24,6 +24,7 @@ CHATML = (
 )
 
 Shapes = dict[str, tuple[int, ...]]
+Values = Mapping[str, Any] | None
 
 
 @dataclass(frozen=True)
@@ -171,7 +172,9 @@ KINDS: dict[str, Kind] = {
 }
 
 
-def write(path: Path, architecture: str, *, template: str | None = CHATML, tied: bool = False, **values: Any) -> Path:
+def write(
+    path: Path, architecture: str, *, values: Values = None, template: str | None = CHATML, tied: bool = False
+) -> Path:
     """A model of this architecture; `values` stand above those of its header.
 
     `tied`: the table of embeddings is the output matrix as well.
@@ -191,7 +194,7 @@ def write(path: Path, architecture: str, *, template: str | None = CHATML, tied:
         "attention.layer_norm_rms_epsilon": 1e-5,
         "rope.freq_base": 10_000.0,
     }
-    for name, value in {**common, **kind.values, **values}.items():
+    for name, value in {**common, **kind.values, **(values or {})}.items():
         _add(writer, name if name.startswith(("general.", "tokenizer.", "split.")) else f"{architecture}.{name}", value)
     norm = "token_embd_norm" if architecture == "lfm2" else "output_norm"
     shapes: Shapes = {"token_embd.weight": (words, WIDTH), f"{norm}.weight": (WIDTH,)}
@@ -205,20 +208,22 @@ def write(path: Path, architecture: str, *, template: str | None = CHATML, tied:
     return finish(writer, path)
 
 
-def write_header(path: Path, architecture: str, tensor: str = "token_embd.weight", **values: Any) -> Path:
+def write_header(path: Path, architecture: str, tensor: str = "token_embd.weight", values: Values = None) -> Path:
     """A file of this architecture that holds one tensor, or none; names with a leading dot are the architecture's."""
     writer = gguf.GGUFWriter(path, architecture)
-    for name, value in values.items():
+    for name, value in (values or {}).items():
         _add(writer, f"{architecture}{name}" if name.startswith(".") else name, value)
     if tensor:
         writer.add_tensor(tensor, np.ones((4, 4), np.float32))
     return finish(writer, path)
 
 
-def write_adapter(path: Path, architecture: str = "llama", *, rank: int = 4, scale: float = 1.0, **values: Any) -> Path:
+def write_adapter(
+    path: Path, architecture: str = "llama", *, values: Values = None, rank: int = 4, scale: float = 1.0
+) -> Path:
     """A LoRA for the queries of every layer of `write`'s model; `values` stand above those of its header."""
     writer = gguf.GGUFWriter(path, architecture)
-    header = {"general.type": "adapter", "adapter.type": "lora", "adapter.lora.alpha": float(rank), **values}
+    header = {"general.type": "adapter", "adapter.type": "lora", "adapter.lora.alpha": float(rank), **(values or {})}
     for name, value in header.items():
         _add(writer, name, value)
     source = np.random.default_rng(5)

@@ -30,7 +30,7 @@ def with_template(gguf: bytes, text: str) -> bytes:
     """The file with another chat template. It is padded with a comment to the old one's length: nothing else moves."""
     key = b"tokenizer.chat_template" + struct.pack("<I", 8)
     start = gguf.index(key) + len(key) + 8
-    (length,) = struct.unpack_from("<Q", gguf, start - 8)
+    length: int = struct.unpack_from("<Q", gguf, start - 8)[0]
     padded = text.encode() + b"{#" + b" " * (length - len(text.encode()) - 4) + b"#}"
     assert len(padded) == length
     return gguf[:start] + padded + gguf[start + length :]

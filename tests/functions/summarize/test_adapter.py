@@ -103,19 +103,19 @@ FOREIGN: dict[str, tuple[Make, str]] = {
     ),
     "a model": (lambda path: tiny_gguf.write(path, "llama"), "is no adapter but a model"),
     "another type": (
-        lambda path: tiny_gguf.write_adapter(path, **{"adapter.type": "control"}),
+        lambda path: tiny_gguf.write_adapter(path, values={"adapter.type": "control"}),
         "is an adapter of type 'control'; only 'lora' can be used",
     ),
     "a type that is no text": (
-        lambda path: tiny_gguf.write_adapter(path, **{"adapter.type": 7}),
+        lambda path: tiny_gguf.write_adapter(path, values={"adapter.type": 7}),
         "is an adapter of type ''",
     ),
     "a scale that is no float": (
-        lambda path: tiny_gguf.write_adapter(path, **{"adapter.lora.alpha": 16}),
+        lambda path: tiny_gguf.write_adapter(path, values={"adapter.lora.alpha": 16}),
         r"adapter\.lora\.alpha that is no floating-point number",
     ),
     "an activated one": (
-        lambda path: tiny_gguf.write_adapter(path, **{"adapter.alora.invocation_tokens": [1, 2]}),
+        lambda path: tiny_gguf.write_adapter(path, values={"adapter.alora.invocation_tokens": [1, 2]}),
         "is an activated LoRA",
     ),
     "other shapes": (

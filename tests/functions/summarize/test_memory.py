@@ -32,7 +32,7 @@ def string(text: str) -> bytes:
 
 def gguf(path: Path, values: dict[str, Any], weights: int = 0) -> Path:
     """A GGUF of this header, with a hole for weights; an int is a number, a list an array of strings or numbers."""
-    header = struct.pack("<4sIQQ", b"GGUF", 3, 0, len(values))
+    header = struct.pack("<4sIQQ", b"GGUF", 3, 1, len(values))
     for name, value in values.items():
         header += string(name)
         if isinstance(value, str):
@@ -44,6 +44,8 @@ def gguf(path: Path, values: dict[str, Any], weights: int = 0) -> Path:
         else:
             kind = "f" if isinstance(value, float) else "I"
             header += struct.pack(f"<I{kind}", NUMBERS[kind], value)
+    # One tensor of four numbers: without any it would be a vocabulary only.
+    header += string("token_embd.weight") + struct.pack("<IQIQ", 1, 4, 0, 0)
     with path.open("wb") as file:
         file.write(header)
         file.truncate(len(header) + weights)

@@ -2,6 +2,7 @@
 
 import sys
 from pathlib import Path
+from typing import Any
 
 import gguf
 import numpy as np
@@ -22,7 +23,7 @@ def lora(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tiny_gguf.write_adapter(tmp_path_factory.mktemp("lora") / "lora.gguf")
 
 
-def weights(path: Path) -> dict[str, "np.ndarray[tuple[int, ...], np.dtype[np.float32]]"]:
+def weights(path: Path) -> dict[str, "np.ndarray[tuple[int, ...], np.dtype[np.floating[Any]]]"]:
     return {tensor.name: gguf.dequantize(tensor.data, tensor.tensor_type) for tensor in gguf.GGUFReader(path).tensors}
 
 

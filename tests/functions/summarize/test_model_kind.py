@@ -38,7 +38,7 @@ REFUSED: dict[str, tuple[str, dict[str, Any], str]] = {
 @pytest.mark.parametrize("what", REFUSED)
 def test_what_is_no_decoder_is_refused_by_name(what: str, tmp_path: Path, settings_env: SettingsEnv) -> None:
     architecture, values, words = REFUSED[what]
-    settings_env(SUMMARIZE__MODEL=tiny_gguf.write_header(tmp_path / "some.gguf", architecture, **values))
+    settings_env(SUMMARIZE__MODEL=tiny_gguf.write_header(tmp_path / "some.gguf", architecture, values=values))
     with pytest.raises(ModelLoadFailed) as error:
         engine.load(lambda _: None)
     assert str(error.value).startswith(f"some.gguf is {words}")
@@ -53,7 +53,7 @@ FILES: dict[str, tuple[Make, str]] = {
     ),
     "a vocabulary": (lambda path: tiny_gguf.write_header(path, "llama", ""), "is a vocabulary without a model"),
     "a later part": (
-        lambda path: tiny_gguf.write(path, "llama", **{"split.no": 1, "split.count": 3}),
+        lambda path: tiny_gguf.write(path, "llama", values={"split.no": 1, "split.count": 3}),
         "is part 2 of 3: give the first one, with the others beside it",
     ),
     "an adapter": (
@@ -61,15 +61,15 @@ FILES: dict[str, tuple[Make, str]] = {
         "is an adapter, which FACTORY_SUMMARIZE__ADAPTER takes: FACTORY_SUMMARIZE__MODEL is the model it was made for",
     ),
     "no layers": (
-        lambda path: tiny_gguf.write_header(path, "llama", **{".block_count": 0}),
+        lambda path: tiny_gguf.write_header(path, "llama", values={".block_count": 0}),
         "is damaged: it has 0 layers",
     ),
     "too many experts": (
-        lambda path: tiny_gguf.write_header(path, "llama", **{".expert_count": 4000, ".expert_used_count": 2}),
+        lambda path: tiny_gguf.write_header(path, "llama", values={".expert_count": 4000, ".expert_used_count": 2}),
         "is damaged: it has 4000 experts and uses 2",
     ),
     "experts that are not there": (
-        lambda path: tiny_gguf.write_header(path, "llama", **{".expert_used_count": 2}),
+        lambda path: tiny_gguf.write_header(path, "llama", values={".expert_used_count": 2}),
         "is damaged: it has 0 experts and uses 2",
     ),
 }
@@ -92,8 +92,8 @@ def test_a_decoder_is_loaded(architecture: str, tmp_path: Path, settings_env: Se
 def test_a_context_is_no_longer_than_the_model_was_trained_for(
     tmp_path: Path, settings_env: SettingsEnv, caplog: pytest.LogCaptureFixture
 ) -> None:
-    path = tiny_gguf.write(tmp_path / "short.gguf", "llama", context_length=1024)
-    settings_env(SUMMARIZE__MODEL=path)
+    path = tiny_gguf.write(tmp_path / "short.gguf", "llama", values={"context_length": 1024})
+    settings_env(SUMMARIZE__MODEL=path, SUMMARIZE__CONTEXT="none")
     assert engine.load(lambda _: None).context_tokens == 1024
     caplog.set_level(logging.WARNING, engine.__name__)
     settings_env(SUMMARIZE__MODEL=path, SUMMARIZE__CONTEXT=2048)

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -124,9 +125,12 @@ def test_an_endless_template_fails_the_model_and_not_the_process(text: str, monk
     assert model.status.detail == "its chat template is not done after 1 s of computing"
 
 
-def test_a_process_that_dies_is_a_reason(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(template, "LIMIT_BYTES", 1)
-    with pytest.raises(ModelLoadFailed, match="chat template"):
+def test_a_process_that_dies_is_a_reason(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # As the kernel does where memory runs out.
+    child = tmp_path / "child.py"
+    child.write_text("import os, signal\nos.kill(os.getpid(), signal.SIGKILL)\n", encoding="utf-8")
+    monkeypatch.setattr(template, "CHILD", child)
+    with pytest.raises(ModelLoadFailed, match=r"^its chat template ended its process \(signal 9\)$"):
         read(LOOP)
 
 
