@@ -16,6 +16,7 @@ from functions.summarize.terms import FUNCTION_WORDS, Terms
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+KNOWN = "share of its words that other sentences have"
 NAMES = (
     "is a paragraph",
     "ends without a stop",
@@ -37,13 +38,28 @@ NAMES = (
     "has an address, a sign of rights or a tag",
     "has a colon in its first words",
     "opens as a byline",
-    "share of its words that other sentences have",
+    KNOWN,
     "has a short line without a stop beside it",
     "has quotation marks",
     "is an exclamation",
     "is the first line without a stop",
     "offers something",
 )
+
+# What no sentence of a report has that is a line of the page by its shape alone.
+MARKS = (
+    "is in capitals",
+    "separators",
+    "words of web pages",
+    "opens with an imperative of web pages",
+    "words for you and us",
+    "has an address, a sign of rights or a tag",
+    "has a colon in its first words",
+    "opens as a byline",
+    "is an exclamation",
+    "offers something",
+)
+_MARKS = [NAMES.index(name) for name in MARKS]
 
 # Words of menus, share lists, sign-ups, captions, notices and adverts, in the languages of many sites.
 _SITE_WORDS = """
@@ -158,6 +174,12 @@ def features(
         [min(2, len(_OFFER.findall(line))) / 2 for line in lines],
     ]
     return np.column_stack(columns).astype(np.float64)
+
+
+def is_plain(figures: "NDArray[np.float64]") -> "NDArray[np.bool_]":
+    """Of each row of `features` whether it is without any mark of a web page but its shape."""
+    plain: NDArray[np.bool_] = (figures[:, _MARKS] == 0).all(axis=1)
+    return plain
 
 
 def _unspaced_words(line: str) -> int:

@@ -34,6 +34,13 @@ POWERS = (0.5, 0.8, 0.3, 1.0, 0.0)
 MANY = 60
 # What a sentence costs is known by its characters to within this factor; in doubt it is counted, if not too often.
 DOUBT, MOST_MISSES = 1.5, 16
+# Of the mean centrality: sentences below it do not fill what a better but longer one left, for they are about
+# something else.
+LEAST_CENTRALITY = 0.6
+# Candidates in the order in which they are thought of.
+CENTRAL, ASIDE, DOUBTFUL = range(3)
+# A heading is one of the article if so many of its words stand in the text too.
+KNOWN_WORDS = 0.5
 # The gaps that may be between two sentences, the narrowest first.
 GAPS = ("", " ", "\n", "\n\n")
 
@@ -52,9 +59,11 @@ class Article:
         named = [[term(form) for form in line] for line in written]
         distinct = _distinct(named)
         paragraphs = np.concatenate([[0], np.cumsum(np.array(self._gaps[:-1], np.intp) > 1)]).astype(np.intp)
-        self.candidates = self._without_boilerplate(distinct, written, named, paragraphs, weights)
+        self.candidates, doubtful = self._without_boilerplate(distinct, written, named, paragraphs, weights)
         self.terms = Terms([written[i] for i in self.candidates], [named[i] for i in self.candidates])
         self._cosines = lexrank.similarity([[name for name in named[i] if name] for i in self.candidates])
+        self._central = lexrank.centrality(self._cosines) * len(self.candidates)
+        self._tier = np.where(doubtful, DOUBTFUL, np.where(self._central < LEAST_CENTRALITY, ASIDE, CENTRAL))
         self.features = np.zeros((0, len(sentence_features.NAMES)))
         if self.terms.number:
             self.features = self._features(paragraphs[self.candidates])
@@ -64,8 +73,8 @@ class Article:
 
     @property
     def first(self) -> str:
-        """The first candidate."""
-        return self._sentences[self.candidates[0]]
+        """The first candidate that is not doubtful."""
+        return self._sentences[self.candidates[int(np.argmax(self._tier != DOUBTFUL))]]
 
     def joined(self, picked: Sequence[int]) -> str:
         """The picked candidates in their order, as far apart as the widest gap between them in the article."""
@@ -118,6 +127,7 @@ class Article:
         starts = np.searchsorted(sentence, np.arange(len(self.candidates)))
         rest = self.chances.copy()
         is_open = np.ones(len(self.candidates), bool)
+        tier = CENTRAL
         picked: list[int] = []
         left, value, misses = float(budget), 0.0, 0
 
@@ -133,12 +143,17 @@ class Article:
         for k in kept:
             take(k, 0)
         while misses < MOST_MISSES:
-            gains = np.add.reduceat(rest[of_sentence], starts)
-            fits = is_open & (self._costs <= left * np.where(self._counted, 1, DOUBT))
-            scores = np.where(fits, gains, 0) / np.maximum(self._costs, 1) ** power
+            gains = np.where(is_open & (self._tier <= tier), np.add.reduceat(rest[of_sentence], starts), 0)
+            fits = self._costs <= left * np.where(self._counted, 1, DOUBT)
+            scores = gains * fits / np.maximum(self._costs, 1) ** power
             k = int(np.argmax(scores))
             if scores[k] <= 0:
-                break
+                if tier == DOUBTFUL:
+                    break
+                if gains.any():
+                    is_open &= self._tier != ASIDE
+                tier += 1
+                continue
             if self.cost(k) <= left:
                 take(k, float(gains[k]))
             else:
@@ -152,20 +167,32 @@ class Article:
         named: list[list[str]],
         paragraphs: "NDArray[np.intp]",
         weights: Weights,
-    ) -> list[int]:
-        lines = page_lines(
+    ) -> "tuple[list[int], NDArray[np.bool_]]":
+        """The sentences that are not the page's, and of each whether that is in doubt."""
+        figures = page_lines(
             [self._sentences[i] for i in distinct],
             paragraphs[distinct],
             Terms([written[i] for i in distinct], [named[i] for i in distinct]),
         )
-        chances = weights.boilerplate.chances(lines)
+        chances = weights.boilerplate.chances(figures)
         is_page = chances >= BOILERPLATE
         is_page |= [self._is_label(i, named[i]) for i in distinct]
         # A caption is often two sentences of which only the credit shows what it is: they go together.
         inside = paragraphs[distinct]
         sure = np.bincount(inside, weights=chances >= SURE_BOILERPLATE)
-        is_page |= (2 * sure >= np.maximum(1, np.bincount(inside)))[inside] & (inside.max() > 0)
-        return [i for i, is_out in zip(distinct, is_page, strict=True) if not is_out] or distinct
+        of_sure = (2 * sure >= np.maximum(1, np.bincount(inside)))[inside] & (inside.max() > 0)
+        is_page |= of_sure
+        has_stop = np.array([sentence_features.ends_with_stop(self._sentences[i]) for i in distinct], bool)
+        plain = boilerplate.is_plain(figures)
+        known = figures[:, boilerplate.NAMES.index(boilerplate.KNOWN)] >= KNOWN_WORDS
+        title = _title(is_page, has_stop)
+        doubtful = is_page & plain & has_stop & ~of_sure
+        doubtful |= is_page & plain & title & ((chances < BOILERPLATE) | known)
+        is_page &= ~doubtful
+        if is_page.all() or (is_page | doubtful).all():
+            return distinct, np.zeros(len(distinct), bool)
+        doubtful &= ~(title & known)
+        return [i for i, is_out in zip(distinct, is_page, strict=True) if not is_out], doubtful[~is_page]
 
     def _is_label(self, i: int, names: list[str]) -> bool:
         """Whether a sentence is a heading or button: a few words without a stop."""
@@ -173,10 +200,17 @@ class Article:
 
     def _features(self, paragraphs: "NDArray[np.intp]") -> "NDArray[np.float64]":
         sentences = [self._sentences[i] for i in self.candidates]
-        central = lexrank.centrality(self._cosines) * len(sentences)
-        of_sentences = sentence_features.of_sentences(sentences, paragraphs, self.terms, central)
+        of_sentences = sentence_features.of_sentences(sentences, paragraphs, self.terms, self._central)
         has_title = not sentence_features.ends_with_stop(sentences[0])
         return sentence_features.of_words(self.terms, of_sentences, has_title)
+
+
+def _title(is_page: "NDArray[np.bool_]", has_stop: "NDArray[np.bool_]") -> "NDArray[np.bool_]":
+    """Of each line whether it may be the article's title: the last one without a stop before the text."""
+    title = np.zeros(len(is_page), bool)
+    lines = np.flatnonzero(~has_stop[: int(np.argmax(has_stop & ~is_page))])
+    title[lines[-1:]] = True
+    return title
 
 
 def page_lines(sentences: Sequence[str], paragraphs: "NDArray[np.intp]", terms: Terms) -> "NDArray[np.float64]":
