@@ -1,8 +1,8 @@
 """Write a GGUF of a published model's true shape with random weights: `python -m benchmarks.models.llama SHAPE OUT`.
 
 Architecture, quantisation mix (Q4_K_M) and file size are the model's, so that speed, memory and load time are real. The
-text is noise. The shapes are in `shapes.py`. The tokenizer is that of a small model of this repository, with the control
-tokens of the family's chat template (`chat.py`), padded with unused ones to the size of the model's own vocabulary.
+text is noise. The shapes are in `shapes.py`. The tokenizer is that of a small model of this repository, with the
+control tokens of the family's chat template (`chat.py`), padded with unused ones to the size of the model's vocabulary.
 
 Shaped in two ways, so that every server does the same amount of work:
 
