@@ -24,8 +24,9 @@ from functions.summarize.context import DecodeFailed, LlamaContext, Sampling
 from functions.summarize.planning import MIN_ARTICLE_TOKENS, MIN_OUTPUT_TOKENS, Demand, Plan, Refusal, Simulation
 from functions.summarize.prompt import Prompt
 from functions.summarize.rates import Rates
-from functions.summarize.scheduler import Completion, Emit, Event, Scheduler, Ticket
+from functions.summarize.scheduler import Scheduler
 from functions.summarize.thinking import Thoughts
+from functions.summarize.tickets import Completion, Emit, Event, Ticket
 
 logger = logging.getLogger(__name__)
 

@@ -4,22 +4,14 @@ A step decodes one token for every sequence that has read its prompt and, in the
 prompt that is not read yet. Requests are served in the order in which they were given their places: fairly among
 callers and their requests, as far as nobody is made late by it.
 
-    RESERVED ──> WAITING ──> READING ──> WRITING ──> ENDED
-        │           │           ^────────── │          ^
-        └───────────┴───────────┴───────────┴──────────┘  finished, cancelled, expired or failed
-
 After a failure of the context those that write read their prompts, and what they wrote, once more.
 """
 
-import codecs
 import logging
 import threading
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from enum import Enum
+from collections.abc import Sequence
 from math import inf
-from typing import Literal
 
 from common.callers import flow
 from common.errors import ModelLoadFailed
@@ -31,108 +23,17 @@ from functions.summarize.context import (
     DecodeFailed,
     LlamaContext,
     Row,
-    Sampler,
     Sampling,
 )
 from functions.summarize.planning import Job
 from functions.summarize.rates import Rates
-from functions.summarize.thinking import Thoughts
+from functions.summarize.tickets import Completion, DeadlineExpired, Emit, Event, FinishReason, State, Ticket
 
 logger = logging.getLogger(__name__)
 
 CALIBRATION_STEPS = 3
 # Most rows of a batch that cannot be broken off: whoever leaves is waited for.
 WHOLE_ROWS = 64
-
-FinishReason = Literal["stop", "length", "deadline"]
-
-
-@dataclass(frozen=True)
-class Completion:
-    """How a generation ended, with its counts (tokens) and times (milliseconds).
-
-    `completion_tokens` are those of the text; those of thoughts, which are no part of it, are counted apart.
-    """
-
-    finish_reason: FinishReason
-    prompt_tokens: int
-    cached_tokens: int
-    completion_tokens: int
-    thinking_tokens: int
-    queue_ms: float
-    prefill_ms: float
-    decode_ms: float
-
-
-class DeadlineExpired(Exception):
-    """The deadline came before the first token."""
-
-
-Event = str | Completion | Exception
-Emit = Callable[[Event], None]
-
-
-class State(Enum):
-    """The states of a ticket."""
-
-    RESERVED = "it has a place, and no prompt yet"
-    WAITING = "its prompt is there; it waits for a slot"
-    READING = "its prompt is read, slice by slice"
-    WRITING = "its prompt is read; each step decodes the token that was drawn last"
-    ENDED = "it has no place any more"
-
-
-class Ticket:
-    """The place of a request: reserved first, so that others are planned around it. The prompt follows."""
-
-    def __init__(self, prompt_tokens: int, output_tokens: int, deadline: float | None, streams: bool) -> None:
-        """`deadline` is a time of `time.monotonic`; `streams`: someone reads along, so gaps between tokens count."""
-        self.prompt_tokens = prompt_tokens
-        self.output_tokens = output_tokens
-        self.deadline = deadline
-        self.streams = streams
-        self.state = State.RESERVED
-        self.prompt: Sequence[int] = ()
-        self.sampling = Sampling(output_tokens, 0.0, None)
-        self.emit: Emit = lambda _: None
-        self.sampler: Sampler | None = None
-        self.thoughts: Thoughts | None = None
-        # A character may be spread over several tokens. It is held back until it is whole.
-        self.decoder = codecs.getincrementaldecoder("utf-8")("replace")
-        self.slot: int | None = None
-        # Tokens in the cache, and those that have to get there: the prompt, and behind it what was written.
-        self.position = 0
-        self.tokens: list[int] = []
-        self.cached = 0
-        # Thoughts are among them.
-        self.written = 0
-        self.flow = flow()
-        # Cells of others that went ahead while there were not enough for this one.
-        self.overtaken = 0
-        self.cancelled = False
-        self.expired = False
-        self.submitted_at = self.started_at = self.read_at = 0.0
-
-    @property
-    def thought(self) -> int:
-        """How many of the written tokens are thoughts."""
-        return self.thoughts.tokens if self.thoughts is not None else 0
-
-    @property
-    def most_written(self) -> int:
-        """Tokens that it may write, with the thoughts that it has had."""
-        return self.sampling.max_tokens + min(self.thought, self.sampling.thinking_tokens)
-
-    def left(self, now: float, opening: int) -> Job:
-        """What is still to be done of it."""
-        if self.state is State.WRITING:
-            reading = 0
-        elif self.state is State.READING:
-            reading = len(self.tokens) - self.position
-        else:
-            reading = max(0, self.prompt_tokens - opening)
-        deadline = None if self.deadline is None else self.deadline - now
-        return Job(reading, max(0, self.output_tokens - self.written), deadline)
 
 
 class Scheduler:

@@ -97,7 +97,7 @@ def of_sentences(
     index = np.arange(n)
 
     def total(marks: "NDArray[np.generic]") -> "NDArray[np.float64]":
-        return np.bincount(terms.sentence, weights=marks, minlength=n)
+        return np.asarray(np.bincount(terms.sentence, weights=marks, minlength=n), np.float64)
 
     size = total(np.where(terms.is_pair[terms.term], _WORD_OF_PAIRS, 1.0))
     words = np.maximum(size, 1)
@@ -144,7 +144,7 @@ def of_words(terms: Terms, of_sentences: "NDArray[np.float64]", has_title: bool)
     place[terms.term[::-1]] = terms.place[::-1]
 
     def total(marks: "NDArray[np.generic]") -> "NDArray[np.float64]":
-        return np.bincount(terms.term, weights=marks, minlength=count)
+        return np.asarray(np.bincount(terms.term, weights=marks, minlength=count), np.float64)
 
     inside = total(terms.place > 0)
     capital = total(terms.is_capital & (terms.place > 0)) > 0.5 * np.maximum(inside, 1)

@@ -15,8 +15,8 @@ from functions.summarize import condense, facts
 from functions.summarize.context import DecodeFailed, Sampling
 from functions.summarize.engine import LlamaEngine, model
 from functions.summarize.planning import MIN_ARTICLE_TOKENS, Demand, Plan, Refusal
-from functions.summarize.scheduler import Completion, DeadlineExpired, Ticket
 from functions.summarize.schemas import SummarizeRequest, SummarizeResponse, Usage
+from functions.summarize.tickets import Completion, DeadlineExpired, Ticket
 
 # Map-reduce: the summary of a part may have this share of the tokens that a prompt has room for.
 PART_SHARE = 0.2

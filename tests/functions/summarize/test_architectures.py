@@ -14,7 +14,8 @@ import pytest
 
 from functions.summarize.context import DecodeAborted, DecodeFailed, LlamaContext, Options, Row, Sampling
 from functions.summarize.rates import Rates
-from functions.summarize.scheduler import Completion, Event, Scheduler, Ticket
+from functions.summarize.scheduler import Scheduler
+from functions.summarize.tickets import Completion, Event, Ticket
 from tests.conftest import WAIT_SECONDS, wait_until
 from tests.doubles import tiny_gguf
 

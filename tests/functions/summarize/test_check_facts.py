@@ -13,9 +13,9 @@ from common.settings import get_settings
 from functions.summarize import service
 from functions.summarize.context import Sampling
 from functions.summarize.engine import LlamaEngine
-from functions.summarize.scheduler import Completion
 from functions.summarize.schemas import SummarizeRequest, SummarizeResponse
 from functions.summarize.service import Answer
+from functions.summarize.tickets import Completion
 from tests.conftest import Runner, SettingsEnv, run_service
 
 OPENING = "The town of Lindholm opened a bridge on Monday. It took four years to build."

@@ -13,7 +13,7 @@ from functions.summarize import engine, template
 from functions.summarize.context import Sampling
 from functions.summarize.engine import LlamaEngine
 from functions.summarize.planning import Plan
-from functions.summarize.scheduler import Completion
+from functions.summarize.tickets import Completion
 from tests.conftest import SettingsEnv, wait_until
 from tests.doubles import lead_model
 from tests.functions.summarize.conftest import idle, with_template

@@ -16,7 +16,7 @@ from common.settings import ROOT, get_settings
 from functions.summarize.context import DecodeFailed, LlamaContext, Options, Row, Sampling
 from functions.summarize.engine import LlamaEngine
 from functions.summarize.planning import Plan
-from functions.summarize.scheduler import Completion, DeadlineExpired
+from functions.summarize.tickets import Completion, DeadlineExpired
 from tests.conftest import WAIT_SECONDS, wait_until
 from tests.doubles import lead_model
 from tests.functions.summarize.conftest import idle
