@@ -99,7 +99,8 @@ def test_a_text_of_few_characters_and_many_tokens_is_refused(
     monkeypatch.setattr(engine, "_tokenizer", letters())
     monkeypatch.setattr(engine, "prompt", lambda labels: Prompt([0] * len(labels), [0]))
     monkeypatch.setattr(service.batches, "spans", lambda *_: pytest.fail("the model was asked"))
-    response = post(text=LIGATURE * 170_000)
+    # The prompt of these labels is kept, and is none for the model: nobody else asks for them.
+    response = post(text=LIGATURE * 170_000, labels=["of letters only"])
     assert fields(response) == ["text"]
     assert "has more than 1000000 tokens" in problem(response)["detail"]
 
