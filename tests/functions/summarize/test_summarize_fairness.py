@@ -88,9 +88,11 @@ def test_what_does_not_fit_now_does_not_hold_up_what_does(llama: LlamaEngine) ->
     async def play() -> list[str]:
         begun: list[tuple[float, str]] = []
         async with asyncio.timeout(BOUND_SECONDS), asyncio.TaskGroup() as group:
-            for caller, output in (("first", 700), ("too large now", 700), ("short", 20)):
-                group.create_task(_generate(llama, caller, output, begun))
-                await asyncio.sleep(0)
+            # Nothing begins before all are there: else the first one may be done by then.
+            with llama._scheduler._changed:
+                for caller, output in (("first", 700), ("too large now", 700), ("short", 20)):
+                    group.create_task(_generate(llama, caller, output, begun))
+                    await asyncio.sleep(0)
         return [caller for _, caller in sorted(begun)]
 
     order_of_beginning = asyncio.run(play())
