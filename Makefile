@@ -34,8 +34,8 @@ ifeq ($(filter native portable,$(LLAMA_BUILD)),)
 $(error LLAMA_BUILD is native or portable, not "$(LLAMA_BUILD)")
 endif
 
-.PHONY: run test coverage lint format lock clean bench-summarize bench-summarize-8b bench-quality bench-condense bench-models \
-	image-test siege fuzz
+.PHONY: run test coverage lint format lock clean bench-summarize bench-summarize-8b bench-quality bench-condense bench-models bench-backends \
+	soak-summarize bench-extract bench-exports bench-audio image-test siege fuzz
 
 run: $(VENV)/models.stamp
 	@exec $(BIN)/python local_runner.py
