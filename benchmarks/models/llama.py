@@ -95,7 +95,10 @@ def add_shape(writer: gguf.GGUFWriter, name: str, shape: Shape) -> None:
 
 
 def add_value(writer: gguf.GGUFWriter, key: str, value: Value) -> None:
-    if isinstance(value, int):
+    """Whole numbers as llama.cpp reads them: without a sign."""
+    if isinstance(value, bool):
+        writer.add_bool(key, value)
+    elif isinstance(value, int):
         writer.add_uint32(key, value)
     elif isinstance(value, float):
         writer.add_float32(key, value)

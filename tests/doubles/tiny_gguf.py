@@ -12,6 +12,8 @@ from typing import Any
 import gguf
 import numpy as np
 
+from benchmarks.models.llama import add_value
+
 WIDTH, FEED, HEADS, KV_HEADS, HEAD = 64, 96, 4, 2, 16
 WINDOW = 24
 INNER, STATE, TAPS, STEP_RANK = 128, 16, 4, 4
@@ -173,16 +175,22 @@ KINDS: dict[str, Kind] = {
 
 
 def write(
-    path: Path, architecture: str, *, values: Values = None, template: str | None = CHATML, tied: bool = False
+    path: Path,
+    architecture: str,
+    *,
+    values: Values = None,
+    template: str | None = CHATML,
+    tied: bool = False,
+    pre: str = "llama-bpe",
 ) -> Path:
     """A model of this architecture; `values` stand above those of its header.
 
-    `tied`: the table of embeddings is the output matrix as well.
+    `tied`: the table of embeddings is the output matrix as well. `pre` is how a text is split into words.
     """
     kind = KINDS[architecture]
     writer = gguf.GGUFWriter(path, architecture)
     writer.add_name(f"tiny {architecture}")
-    words = _vocabulary(writer, kind.vocabulary)
+    words = _vocabulary(writer, kind.vocabulary, pre)
     if template is not None:
         writer.add_chat_template(template)
     common = {
@@ -195,7 +203,9 @@ def write(
         "rope.freq_base": 10_000.0,
     }
     for name, value in {**common, **kind.values, **(values or {})}.items():
-        _add(writer, name if name.startswith(("general.", "tokenizer.", "split.")) else f"{architecture}.{name}", value)
+        add_value(
+            writer, name if name.startswith(("general.", "tokenizer.", "split.")) else f"{architecture}.{name}", value
+        )
     norm = "token_embd_norm" if architecture == "lfm2" else "output_norm"
     shapes: Shapes = {"token_embd.weight": (words, WIDTH), f"{norm}.weight": (WIDTH,)}
     for layer in range(kind.layers):
@@ -212,7 +222,7 @@ def write_header(path: Path, architecture: str, tensor: str = "token_embd.weight
     """A file of this architecture that holds one tensor, or none; names with a leading dot are the architecture's."""
     writer = gguf.GGUFWriter(path, architecture)
     for name, value in (values or {}).items():
-        _add(writer, f"{architecture}{name}" if name.startswith(".") else name, value)
+        add_value(writer, f"{architecture}{name}" if name.startswith(".") else name, value)
     if tensor:
         writer.add_tensor(tensor, np.ones((4, 4), np.float32))
     return finish(writer, path)
@@ -225,7 +235,7 @@ def write_adapter(
     writer = gguf.GGUFWriter(path, architecture)
     header = {"general.type": "adapter", "adapter.type": "lora", "adapter.lora.alpha": float(rank), **(values or {})}
     for name, value in header.items():
-        _add(writer, name, value)
+        add_value(writer, name, value)
     source = np.random.default_rng(5)
     for layer in range(KINDS[architecture].layers):
         rows, columns = KINDS[architecture].shapes(layer)[f"blk.{layer}.attn_q.weight"]
@@ -244,19 +254,6 @@ def finish(writer: gguf.GGUFWriter, path: Path) -> Path:
     return path
 
 
-def _add(writer: gguf.GGUFWriter, name: str, value: Any) -> None:
-    if isinstance(value, bool):
-        writer.add_bool(name, value)
-    elif isinstance(value, int):
-        writer.add_uint32(name, value)
-    elif isinstance(value, float):
-        writer.add_float32(name, value)
-    elif isinstance(value, str):
-        writer.add_string(name, value)
-    else:
-        writer.add_array(name, value)
-
-
 def _weights(name: str, shape: tuple[int, ...], source: np.random.Generator) -> Any:
     if name.endswith(("norm.weight", "ssm_d")):
         return np.ones(shape, np.float32)
@@ -268,14 +265,14 @@ def _weights(name: str, shape: tuple[int, ...], source: np.random.Generator) -> 
     return (spread * source.standard_normal(shape)).astype(np.float32)
 
 
-def _vocabulary(writer: gguf.GGUFWriter, model: str) -> int:
+def _vocabulary(writer: gguf.GGUFWriter, model: str, pre: str) -> int:
     control = list(CONTROL)
     if model == "gpt2":
         words = [_gpt2_character(byte) for byte in range(256)] + ["th", "he", "in", "er"]
         merges = ["t h", "h e", "i n", "e r"]
         kinds = [gguf.TokenType.NORMAL] * len(words)
         writer.add_tokenizer_model("gpt2")
-        writer.add_tokenizer_pre("llama-bpe")
+        writer.add_tokenizer_pre(pre)
         writer.add_token_merges(merges)
     else:
         pieces = ["▁", "▁t", "▁the", *"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ.,:;'\"-0123456789"]

@@ -9,7 +9,7 @@ import torch
 from torch.nn.functional import cross_entropy
 
 from training.smollm2_news import export, tokenizer
-from training.smollm2_news.examples import Encoder, examples, held_back
+from training.smollm2_news.examples import Article, Encoder, examples, held_back
 from training.smollm2_news.model import Llama
 
 HERE = Path(__file__).parent
@@ -43,7 +43,7 @@ def loss_of(model: Llama, prompt: list[int], answer: list[int], half: bool) -> t
 
 
 @torch.no_grad()
-def held_back_loss(model: Llama, encoder: Encoder, articles: list, half: bool) -> float:  # type: ignore[type-arg]
+def held_back_loss(model: Llama, encoder: Encoder, articles: list[Article], half: bool) -> float:
     losses = [
         loss_of(model, encoder.prompt(article.text, None), encoder.answer(article.summary), half).item()
         for article in articles

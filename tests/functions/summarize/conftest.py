@@ -1,4 +1,5 @@
 import struct
+from pathlib import Path
 
 import pytest
 
@@ -7,7 +8,7 @@ from functions.summarize import engine
 from functions.summarize.context import SHARED_SEQUENCE
 from functions.summarize.engine import LlamaEngine
 from tests.conftest import SettingsEnv
-from tests.doubles import lead_model
+from tests.doubles import lead_model, tiny_gguf
 
 
 @pytest.fixture(scope="session")
@@ -18,6 +19,18 @@ def llama() -> LlamaEngine:
             patch.setenv(PREFIX + name, str(value))
         get_settings.cache_clear()
         return engine.load(lambda _: None)
+
+
+@pytest.fixture(scope="session")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny Llama of random weights."""
+    return tiny_gguf.write(tmp_path_factory.mktemp("model") / "tiny.gguf", "llama")
+
+
+@pytest.fixture(scope="session")
+def lora(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An adapter for `model`."""
+    return tiny_gguf.write_adapter(tmp_path_factory.mktemp("lora") / "lora.gguf")
 
 
 @pytest.fixture(autouse=True)

@@ -22,16 +22,6 @@ OPTIONS = Options(threads=1)
 SEQUENCE = 0
 
 
-@pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tiny_gguf.write(tmp_path_factory.mktemp("model") / "tiny.gguf", "llama")
-
-
-@pytest.fixture(scope="module")
-def lora(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tiny_gguf.write_adapter(tmp_path_factory.mktemp("lora") / "lora.gguf")
-
-
 def written(context: LlamaContext, count: int = 24) -> list[int]:
     """The likeliest tokens behind a short prompt."""
     rows = [Row(token, place, SEQUENCE, False) for place, token in enumerate(context.tokenize("The town said", False))]

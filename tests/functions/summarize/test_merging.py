@@ -13,16 +13,6 @@ from functions.summarize import merging
 from tests.doubles import tiny_gguf
 
 
-@pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tiny_gguf.write(tmp_path_factory.mktemp("model") / "tiny.gguf", "llama")
-
-
-@pytest.fixture(scope="module")
-def lora(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tiny_gguf.write_adapter(tmp_path_factory.mktemp("lora") / "lora.gguf")
-
-
 def weights(path: Path) -> dict[str, "np.ndarray[tuple[int, ...], np.dtype[np.floating[Any]]]"]:
     return {tensor.name: gguf.dequantize(tensor.data, tensor.tensor_type) for tensor in gguf.GGUFReader(path).tensors}
 
