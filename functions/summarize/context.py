@@ -2,10 +2,12 @@
 
 import ctypes
 import os
+import re
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +28,13 @@ LOG_LEVEL_ERROR = 4
 SPIN_COUNT = "2000"
 # llama.h, enum llama_token_attr: a token that is read in any text, as no control token is.
 USER_DEFINED = 1 << 4
+# Characters of plain text without white space, or of white space, that are tokenised together. The regular expressions
+# of some vocabularies recurse for each (40,000 end the process), and SentencePiece takes more than linear time.
+LONGEST_RUN = 8192
+# Stands before a text that is not to get SentencePiece's space. No longer token has it in it.
+GUARD = "\x01"
+
+_RUN = re.compile(r"\S++|\s++")
 
 
 @dataclass(frozen=True)
@@ -167,7 +176,28 @@ class LlamaContext:
             self._model = None
 
     def tokenize(self, text: str, special: bool) -> list[int]:
-        """Tokens of `text` without a BOS; `special` reads `<|eot_id|>` and its like as the tokens they name."""
+        """Tokens of `text` without a BOS; `special` reads `<|eot_id|>` and its like as the tokens they name.
+
+        Plain text is cut within runs of more than LONGEST_RUN characters.
+        """
+        first, *rest = _parts(text, special)
+        return [*self._tokens(first, special), *self._behind_text(rest, special)]
+
+    def continued(self, text: str, special: bool) -> list[int]:
+        """Tokens of `text` as they are where other text stands before it."""
+        return self._behind_text(_parts(text, special), special)
+
+    @cached_property
+    def adds_space(self) -> bool:
+        """Whether a space is put before a text, as SentencePiece does it."""
+        return any(self.piece(token).startswith(b" ") for token in self._tokens("a", False))
+
+    def _behind_text(self, parts: Sequence[str], special: bool) -> list[int]:
+        guard = GUARD if self.adds_space else ""
+        skipped = len(self._tokens(guard, False))
+        return [token for part in parts for token in self._tokens(guard + part, special)[skipped:]]
+
+    def _tokens(self, text: str, special: bool) -> list[int]:
         data = text.encode()
         # A token is at least one byte, so there are never more tokens than bytes.
         tokens = (self._c.llama_token * (len(data) + 1))()
@@ -317,6 +347,14 @@ class LlamaContext:
     def _check_prompt_format(self) -> None:
         if self._c.llama_model_chat_template(self._model, None) is None:
             raise ModelLoadFailed(f"{self._path} has no chat template: an Instruct model is needed")
+
+
+def _parts(text: str, special: bool) -> list[str]:
+    # A frame's markers are kept whole: it is short, and the operator's.
+    if special or len(text) <= LONGEST_RUN:
+        return [text]
+    cuts = [cut for run in _RUN.finditer(text) for cut in range(run.start() + LONGEST_RUN, run.end(), LONGEST_RUN)]
+    return [text[start:end] for start, end in pairwise((0, *cuts, len(text)))]
 
 
 class Sampler:

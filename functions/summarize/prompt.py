@@ -31,9 +31,6 @@ LLAMA_3_OPENING = (
 LLAMA_3_CLOSING = "<|eot_id|><|start_header_id|>assistant<|end_header_id|>\n\n"
 LLAMA_3_TOKENS = ("<|begin_of_text|>", "<|start_header_id|>", "<|end_header_id|>", "<|eot_id|>")
 
-# Stands before a text that is not to get SentencePiece's space. No longer token has it in it.
-GUARD = "\x01"
-
 
 class Prompt:
     """The prompts of one loaded model: its frame, tokenised, and how an article is put into it."""
@@ -41,9 +38,6 @@ class Prompt:
     def __init__(self, context: LlamaContext, settings: SummarizeSettings) -> None:
         """Render and tokenise the frame. Raises ModelLoadFailed for a template that cannot be used, with the reason."""
         self._context = context
-        self._guard = context.tokenize(GUARD, False)
-        # SentencePiece puts a space before a text. Where other text stands before it there is to be none.
-        self._spaces = any(context.piece(token).startswith(b" ") for token in context.tokenize("a", False))
         frame, self.thinking = self._frame(settings)
         # The space of "USER: " belongs to the word behind it.
         opening = frame.opening.rstrip(" ")
@@ -51,15 +45,16 @@ class Prompt:
         self.opening = self._with_bos(context.tokenize(opening, True))
         self._closing = frame.closing
         self._closings: dict[int | None, list[int]] = {}
-        self._behind_text = self._spaces and not self._spaced_after(opening)
+        # SentencePiece puts a space before a text. Where other text stands before it there is to be none.
+        self._behind_text = context.adds_space and not self._spaced_after(opening)
         self._disguise = self._pattern_of_markers()
 
     def article(self, text: str) -> list[int]:
         """The tokens of `text` at its place in the frame: plain text, whatever it says."""
         first, *rest = self._disguise.split(self._lead + text) if self._disguise else [self._lead + text]
-        tokens = self._inner(first, False) if self._behind_text else self._context.tokenize(first, False)
+        tokens = self._context.continued(first, False) if self._behind_text else self._context.tokenize(first, False)
         for part in rest:
-            tokens += self._inner(part, False)
+            tokens += self._context.continued(part, False)
         return tokens
 
     def frame_length(self, output_tokens: int | None = None) -> int:
@@ -78,7 +73,7 @@ class Prompt:
         tokens = self._closings.get(words)
         if tokens is None:
             wish = "" if words is None else LENGTH.format(words=words)
-            tokens = self._closings[words] = self._inner(wish + self._closing, True)
+            tokens = self._closings[words] = self._context.continued(wish + self._closing, True)
         return tokens
 
     def _frame(self, settings: SummarizeSettings) -> tuple[Frame, Thinking | None]:
@@ -89,7 +84,7 @@ class Prompt:
         return thinking.find(
             context.chat_template,
             frame,
-            lambda text: self._inner(text, True),
+            lambda text: context.continued(text, True),
             lambda token: None if context.piece(token) else context.text(token),
             settings.thinking_tokens,
         )
@@ -104,13 +99,6 @@ class Prompt:
         if not tokens:
             raise ModelLoadFailed("its chat template writes nothing before the user's message")
         return tokens
-
-    def _inner(self, text: str, special: bool) -> list[int]:
-        """Tokens of `text` as they are where other text stands before it."""
-        if not self._spaces:
-            return self._context.tokenize(text, special)
-        tokens = self._context.tokenize(GUARD + text, special)
-        return tokens[len(self._guard) :]
 
     def _spaced_after(self, opening: str) -> bool:
         """Whether a text behind `opening` gets SentencePiece's space, as behind a special token."""
