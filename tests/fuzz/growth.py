@@ -1,6 +1,6 @@
 """Whether a function's time grows faster than its input.
 
-Time is that of the thread on the CPU, and the least of several tries: what else the machine does is not counted. A
+Time is that of the thread on the CPU, and the least of several rounds: what else the machine does is not counted. A
 first look at two lengths is cheap; only what looks bad there is measured at longer and longer inputs.
 """
 
@@ -23,7 +23,7 @@ LEAST_SECONDS = 0.05
 LOOK_CHARACTERS, LOOK_TIMES, LOOK_SECONDS = 3_000, 4, 0.0008
 # Longer texts than the one that took so long are not tried.
 ENOUGH_SECONDS, GIVE_UP_SECONDS = 0.3, 3.0
-TRIES, CONFIRMATIONS = 3, 2
+ROUNDS = 6
 
 
 @dataclass(frozen=True)
@@ -62,6 +62,9 @@ def grows(entry: Entry, case: Case) -> Fault | None:
     """The growth that is more than linear, if there is one."""
     look = min(entry.look, entry.most // LOOK_TIMES)
     first, second = _seconds(entry, made(case, look)), _seconds(entry, made(case, LOOK_TIMES * look))
+    if second >= LOOK_SECONDS:
+        # The short one is over so soon that a slow moment is enough to hide what grows.
+        first = min(first, _seconds(entry, made(case, look)))
     if second >= GIVE_UP_SECONDS:
         return Fault(entry.name, case, LOOK_TIMES * look, second, math.inf)
     if second < LOOK_SECONDS or _exponent(first, second, LOOK_TIMES) <= MOST_EXPONENT:
@@ -70,50 +73,41 @@ def grows(entry: Entry, case: Case) -> Fault | None:
 
 
 def _confirmed(entry: Entry, case: Case) -> Fault | None:
-    """The fault, if it is seen each time that it is looked for."""
-    fault = None
-    for _ in range(CONFIRMATIONS):
-        fault = _followed(entry, case)
-        if fault is None:
-            return None
-    return fault
-
-
-def _followed(entry: Entry, case: Case) -> Fault | None:
     """Twice as long again and again, until it takes long or is as long as it may be; judged by the last two steps.
 
-    By two, for the first that is cut into parts, or over some other threshold, takes a leap.
+    By two, for the first that is cut into parts, or over some other threshold, takes a leap. All lengths have a turn in
+    each round, so that a spell in which the machine is slow does not meet one of them alone.
     """
-    length = entry.most >> (entry.most // LOOK_CHARACTERS).bit_length()
-    seconds = [_seconds(entry, made(case, length), TRIES)]
-    while 2 * length <= entry.most and seconds[-1] < ENOUGH_SECONDS:
-        length *= 2
-        seconds.append(_seconds(entry, made(case, length), TRIES))
-    exponent = min((_exponent(*step) for step in pairwise(seconds[-3:])), default=0.0)
-    if len(seconds) < 3 or seconds[-1] < LEAST_SECONDS or exponent <= MOST_EXPONENT:
+    shortest = entry.most >> (entry.most // LOOK_CHARACTERS).bit_length()
+    lengths = [shortest << doubled for doubled in range((entry.most // shortest).bit_length())]
+    seconds = [math.inf] * len(lengths)
+    for _ in range(ROUNDS):
+        for index, length in enumerate(lengths):
+            seconds[index] = min(seconds[index], _seconds(entry, made(case, length)))
+            if seconds[index] >= ENOUGH_SECONDS:
+                break
+    # What was broken off behind the same length in each round was never measured.
+    measured = [each for each in seconds if each < math.inf]
+    exponent = min((_exponent(*step) for step in pairwise(measured[-3:])), default=0.0)
+    if len(measured) < 3 or measured[-1] < LEAST_SECONDS or exponent <= MOST_EXPONENT:
         return None
-    return Fault(entry.name, case, length, seconds[-1], exponent)
+    return Fault(entry.name, case, lengths[len(measured) - 1], measured[-1], exponent)
 
 
 def _exponent(first: float, second: float, times: float = 2) -> float:
     return math.log(max(second, 1e-7) / max(first, 1e-7), times)
 
 
-def _seconds(entry: Entry, text: str, tries: int = 1) -> float:
-    """The least of `tries`, of fewer where they take long; `GIVE_UP_SECONDS` of a call that had to be ended."""
-    least = math.inf
+def _seconds(entry: Entry, text: str) -> float:
+    """Of one call; `GIVE_UP_SECONDS` of one that had to be ended."""
     gc.disable()
     try:
-        for _ in range(tries):
-            begun = time.thread_time()
-            with suppress(_TooLong), _ending(GIVE_UP_SECONDS):
-                entry.call(text)
-            least = min(least, time.thread_time() - begun)
-            if least > ENOUGH_SECONDS:
-                break
+        begun = time.thread_time()
+        with suppress(_TooLong), _ending(GIVE_UP_SECONDS):
+            entry.call(text)
+        return time.thread_time() - begun
     finally:
         gc.enable()
-    return least
 
 
 class _TooLong(BaseException):
