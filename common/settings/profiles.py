@@ -19,7 +19,7 @@ PROFILES: dict[str, dict[str, Any]] = {
         "warm_up": True,
         "model_wait_seconds": 2.0,
         "drain_seconds": 28,
-        "summarize": {"deadline_seconds": 28.0, "max_wait_seconds": 28.0},
+        "summarize": {"stand_in": "llama-3.2-1b", "deadline_seconds": 28.0, "max_wait_seconds": 28.0},
     },
     # Only /tmp can be written to; it lives as long as the function's instance, so measuring would be done each time.
     "lambda": {

@@ -59,6 +59,17 @@ class SummarizeSettings(Section):
         None,
         description="a LoRA for it: hf://owner/name/file.gguf, a URL or a path; unset: the embedded one has ours",
     )
+    stand_in: str | None = Field(
+        None,
+        description="a small model, named as `model` is, that writes where `model` has no time or is not loaded; "
+        "none: nobody stands in",
+    )
+    min_read: float = Field(
+        0.5,
+        ge=0,
+        le=1,
+        description="of an article: what `model` has to have time for, else the stand-in may read more of it and write",
+    )
     quantization: str = Field(
         "Q4_K_M", pattern=r"^[A-Za-z0-9_]+$", description="of a preset; Q3_K_M where memory is short"
     )
