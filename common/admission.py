@@ -35,7 +35,8 @@ class Limits:
 class Places:
     """How many requests a function takes in at the same time. Something else decides which is served next.
 
-    `Limits` as for `Admission`: nobody may have more places beyond those at work than are left free.
+    `Limits` as for `Admission`: nobody may have more places beyond those at work than are left free, and the last one
+    is for somebody who has none.
     """
 
     def __init__(self, name: str, limits: Callable[[], Limits]) -> None:
@@ -49,12 +50,15 @@ class Places:
     def hold(self, known: int = 0, retry_after: Callable[[], float] | None = None) -> Iterator[None]:
         """A place for the request at hand. Raises QueueFull, to come back after `retry_after()` seconds.
 
-        `known`: so many requests are there by another count.
+        `known`: so many requests are there by another count, in which one may have become many. These are held against
+        those who are there, and not against somebody who has no place yet.
         """
         caller, limits = flow().caller, self._limits()
-        own, everyone = self._held[caller], max(known, self._held.total())
+        own, everyone = self._held[caller], self._held.total()
+        if own:
+            everyone = max(known, everyone)
         free = limits.concurrency + CALLERS_SHARE * limits.max_waiting - everyone
-        if free <= 0 or own >= free + limits.concurrency:
+        if free <= (min(1, limits.max_waiting) if own else 0) or own >= free + limits.concurrency:
             detail = f"{self._name}: {everyone} requests are there already, {own} of them of this caller"
             raise QueueFull(detail, (retry_after or self.retry_after)())
         self._held[caller] += 1

@@ -1,4 +1,4 @@
-"""The caller of a request. Callers share the service fairly."""
+"""The caller of a request, and who of its clients it is. Callers share the service fairly, and so do their clients."""
 
 import ipaddress
 import itertools
@@ -14,10 +14,14 @@ IPV6_PREFIX_BITS = 64
 
 @dataclass(frozen=True, slots=True)
 class Flow:
-    """The work for one request. `request` is its number among those of `caller`."""
+    """The work for one request. `request` is its number among those of `caller`.
+
+    `holder` is the client that a later request is known to be from again. By default the caller is one client.
+    """
 
     caller: str
     request: int
+    holder: str = ""
 
 
 # Work that no request has asked for, and every test that does not care.
@@ -25,6 +29,16 @@ NOBODY = Flow("", 0)
 
 _current: ContextVar[Flow] = ContextVar("flow", default=NOBODY)
 _numbers = itertools.count(1)
+_open: set[str] = set()
+
+
+# A client: its caller, and what it is known by among those of the caller.
+Client = tuple[str, str]
+
+
+def client(flow: Flow) -> Client:
+    """Who the request of `flow` is from."""
+    return flow.caller, flow.holder or flow.caller
 
 
 def flow() -> Flow:
@@ -32,9 +46,9 @@ def flow() -> Flow:
     return _current.get()
 
 
-def begin_flow(caller: str) -> Flow:
+def begin_flow(caller: str, holder: str = "") -> Flow:
     """Name the request that this task serves from here on; tasks that it creates inherit the name."""
-    begun = Flow(caller, next(_numbers))
+    begun = Flow(caller, next(_numbers), holder)
     _current.set(begun)
     return begun
 
@@ -42,6 +56,37 @@ def begin_flow(caller: str) -> Flow:
 def caller_of(scope: Scope) -> str:
     """The caller of a request: its address, of IPv6 the network. A unix socket or an odd test has the caller ""."""
     return _network((scope.get("client") or ("", 0))[0] or "")
+
+
+def holder_of(scope: Scope) -> str:
+    """The client that a request is from: its connection while that is open, else its address.
+
+    An address that a trusted proxy or AWS Lambda tells has no port, and is the client. Behind one that connects itself
+    may be many. A key that a request brings would go before both, but there are none.
+    """
+    client = scope.get("client") or ("", 0)
+    connection = _connection(client)
+    return connection if connection in _open else client[0] or ""
+
+
+def connection_begins(client: tuple[str, int] | None) -> None:
+    """The server has this connection, until `connection_ends`. Of one whose end nobody would tell, nothing is known."""
+    if client and client[1]:
+        _open.add(_connection(client))
+
+
+def connection_ends(client: tuple[str, int] | None) -> None:
+    _open.discard(_connection(client or ("", 0)))
+
+
+def may_come_back(holder: str) -> bool:
+    """Whether there can be another request of this client: not if it was a connection that is closed."""
+    return " " not in holder or holder in _open
+
+
+def _connection(client: tuple[str, int]) -> str:
+    # No address has a space in it.
+    return f"{client[0]} {client[1]}"
 
 
 @lru_cache(maxsize=4096)

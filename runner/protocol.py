@@ -20,7 +20,7 @@ from uvicorn import Config, Server
 from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from common.callers import caller_of
+from common.callers import caller_of, connection_begins, connection_ends
 from common.errors import FactoryError, HeadersTooLarge, MalformedRequest, RequestTooSlow
 from common.http.bodies import LINGER_BYTES, LINGER_SECONDS
 from common.http.problems import PROBLEM_JSON
@@ -107,9 +107,11 @@ class BoundedProtocol(HttpToolsProtocol):
         self.transport = CorkedTransport(transport, self.loop)
         self.flow = _Flow(transport, self)
         self.address = caller_of({"client": self.client})
+        connection_begins(self.client)
         self._connections.add(self)
 
     def connection_lost(self, exc: Exception | None) -> None:
+        connection_ends(self.client)
         self._connections.remove(self)
         self._held = b""
         super().connection_lost(exc)

@@ -10,7 +10,7 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from common import logs
-from common.callers import begin_flow, caller_of
+from common.callers import begin_flow, caller_of, holder_of
 from common.errors import ClientDisconnected, FactoryError, Unavailable
 from common.http.problems import problem_response
 
@@ -35,7 +35,7 @@ class RequestScope:
         begun = time.monotonic()
         method, scope = scope["method"], _plain(scope)
         offered = Headers(scope=scope).get("x-request-id", "")
-        caller = begin_flow(caller_of(scope)).caller
+        caller = begin_flow(caller_of(scope), holder_of(scope)).caller
         trace = logs.begin_trace(offered if SANE_REQUEST_ID.fullmatch(offered) else _new_request_id(), caller)
         answer = _Answer(trace, method == "HEAD", send)
         try:

@@ -1,11 +1,11 @@
 import asyncio
 import time
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, ExitStack, suppress
 from math import inf
 
 import pytest
 
-from common.admission import Admission, Limits
+from common.admission import Admission, Limits, Places
 from common.callers import begin_flow
 from common.errors import QueueFull
 
@@ -137,3 +137,56 @@ def test_who_would_wait_far_too_long_is_told_at_once_and_when_to_come_back() -> 
                 wait.cancel()
 
     asyncio.run(scenario())
+
+
+def flood(places: Places, held: ExitStack, caller: str, times: int = 500, known: int = 0) -> int:
+    """How many places `caller` gets of so many that it asks for at once."""
+    got = 0
+    for _ in range(times):
+        begin_flow(caller)
+        with suppress(QueueFull):
+            held.enter_context(places.hold(known))
+            got += 1
+    return got
+
+
+@pytest.mark.parametrize(("concurrency", "max_waiting"), [(1, 1), (1, 4), (4, 1), (4, 64)])
+def test_who_comes_now_and_then_has_a_place_whatever_another_caller_does(concurrency: int, max_waiting: int) -> None:
+    places = Places("test", lambda: Limits(concurrency, max_waiting))
+    with ExitStack() as held:
+        assert flood(places, held, "flooder") == concurrency + max_waiting
+        for _ in range(20):
+            begin_flow("honest")
+            with places.hold():
+                flood(places, held, "flooder")
+            # What it gave back is not taken by the one who has so many.
+            assert flood(places, held, "flooder") == 0
+
+
+@pytest.mark.parametrize("callers", range(1, 9))
+def test_the_last_place_is_for_somebody_who_has_none(callers: int) -> None:
+    places = Places("test", lambda: Limits(4, 8))
+    with ExitStack() as held:
+        for _ in range(30):
+            for number in range(callers):
+                flood(places, held, f"flooder {number}", times=1)
+        begin_flow("honest")
+        with places.hold():
+            pass
+
+
+def test_a_request_that_became_many_takes_nobody_his_first_place() -> None:
+    places = Places("test", lambda: Limits(4, 8))
+    with ExitStack() as held:
+        assert flood(places, held, "flooder", times=3) == 3
+        assert flood(places, held, "flooder", times=1, known=20) == 0
+        assert flood(places, held, "honest", times=1, known=20) == 1
+        assert flood(places, held, "honest", times=1, known=20) == 0
+    assert flood(places, ExitStack(), "flooder", times=1) == 1
+
+
+def test_without_a_queue_one_caller_may_have_all_that_are_at_work() -> None:
+    places = Places("test", lambda: Limits(2, 0))
+    with ExitStack() as held:
+        assert flood(places, held, "one") == 2
+        assert flood(places, held, "another") == 0

@@ -1,6 +1,14 @@
 import pytest
 
-from common.callers import caller_of
+from common.callers import (
+    begin_flow,
+    caller_of,
+    connection_begins,
+    connection_ends,
+    flow,
+    holder_of,
+    may_come_back,
+)
 
 
 @pytest.mark.parametrize(
@@ -23,3 +31,43 @@ def test_addresses_that_one_customer_has_are_one_caller(host: str, caller: str) 
 
 def test_a_request_without_an_address_has_a_caller_too() -> None:
     assert caller_of({}) == caller_of({"client": None}) == ""
+
+
+def test_a_client_is_its_connection_as_long_as_that_is_open() -> None:
+    one, other = ("192.0.2.7", 1234), ("192.0.2.7", 1235)
+    connection_begins(one)
+    connection_begins(other)
+    holder = holder_of({"client": one})
+    assert holder != holder_of({"client": other})
+    assert may_come_back(holder)
+    connection_ends(one)
+    assert not may_come_back(holder)
+    assert may_come_back(holder_of({"client": other}))
+    connection_ends(other)
+    connection_ends(other)
+
+
+@pytest.mark.parametrize(
+    ("client", "holder"),
+    [
+        # As a trusted proxy or AWS Lambda tells it. Two in one network are two clients.
+        (("192.0.2.7", 0), "192.0.2.7"),
+        (("2001:db8:1:2::3", 0), "2001:db8:1:2::3"),
+        # Of a server that does not tell when a connection ends.
+        (("192.0.2.7", 1234), "192.0.2.7"),
+        (("testclient", 50000), "testclient"),
+        (None, ""),
+    ],
+)
+def test_a_client_whose_connection_is_not_known_is_its_address(client: tuple[str, int] | None, holder: str) -> None:
+    connection_begins(client if client is None or not client[1] else None)
+    assert holder_of({"client": client}) == holder
+    assert may_come_back(holder)
+    connection_ends(client)
+
+
+def test_a_flow_names_its_client() -> None:
+    begin_flow("192.0.2.7", "192.0.2.7 1234")
+    assert (flow().caller, flow().holder) == ("192.0.2.7", "192.0.2.7 1234")
+    begin_flow("192.0.2.7")
+    assert flow().holder == ""
