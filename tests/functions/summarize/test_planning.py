@@ -2,6 +2,7 @@ import doctest
 from collections.abc import Sequence
 from dataclasses import replace
 from itertools import accumulate, pairwise
+from math import ceil
 from operator import mul
 
 import pytest
@@ -16,12 +17,15 @@ from functions.summarize.planning import (
     OVERHEAD_SECONDS,
     SAFETY,
     TOLERANCE_SECONDS,
+    TRIED_ENDS,
     Costs,
     Demand,
     Job,
     Plan,
+    Queue,
     Refusal,
     Simulation,
+    latest_end,
 )
 from tests.strategies import examples
 
@@ -29,6 +33,8 @@ from tests.strategies import examples
 PLAIN = Costs(1.0, 2.0, (1.0, 1.5, 2.0), 10)
 # An 8B on two cores, as measured.
 LARGE = Costs(0.092, 0.1, (0.27, 0.45, 0.6, 0.75), 15)
+# A 1B.
+SMALL = Costs(0.012, 0.014, (0.045, 0.07, 0.09, 0.11), 64)
 # What float arithmetic may add.
 ROUNDING = 1e-6
 
@@ -59,8 +65,8 @@ def jobs_of(most: int) -> st.SearchStrategy[list[Job]]:
 
 
 @st.composite
-def present_jobs(draw: st.DrawFn, parallel: int) -> list[Job]:
-    """Jobs as an 8B would have them, some of them late already."""
+def present_jobs(draw: st.DrawFn, parallel: int, costs: Costs = LARGE) -> list[Job]:
+    """Jobs as an 8B would have them, some of them late already, and some with somebody who reads along."""
     reading = st.just(0) | st.integers(1, 900)
     # The deadline, in multiples of the time when the job would be answered if nobody came after it.
     patience = st.none() | st.floats(0.7, 3)
@@ -68,9 +74,23 @@ def present_jobs(draw: st.DrawFn, parallel: int) -> list[Job]:
     for tokens, output, times in draw(
         st.lists(st.tuples(reading, st.integers(0, 150), patience), max_size=2 * parallel)
     ):
-        answered = finish_times([*jobs, Job(tokens, output)], LARGE, parallel)[-1]
-        jobs.append(Job(tokens, output, None if times is None else answered * times))
+        answered = finish_times([*jobs, Job(tokens, output)], costs, parallel)[-1]
+        jobs.append(Job(tokens, output, None if times is None else answered * times, draw(st.booleans())))
     return jobs
+
+
+@st.composite
+def queues(draw: st.DrawFn) -> tuple[Queue, Queue]:
+    """Those of an 8B and of a 1B, in any order."""
+    parallel = draw(st.integers(1, 4))
+    pair = [Queue(draw(present_jobs(parallel, costs)), costs, parallel) for costs in (LARGE, SMALL)]
+    return draw(st.sampled_from([(pair[0], pair[1]), (pair[1], pair[0])]))
+
+
+# Of the size that news have, with time for about a part of it.
+DEMANDS = st.builds(
+    Demand, st.integers(1, 2000), st.integers(1, 300), st.integers(0, 60), st.floats(10, 300), st.booleans()
+)
 
 
 def unbounded(jobs: Sequence[Job]) -> list[Job]:
@@ -215,7 +235,7 @@ def test_a_newcomer_is_in_time_and_makes_nobody_late(present: tuple[int, list[Jo
         reject()
     assert min(demand.article, MIN_ARTICLE_TOKENS) <= planned.article <= demand.article
     assert min(demand.output, MIN_OUTPUT_TOKENS) <= planned.output <= demand.output
-    newcomer = Job(planned.article + demand.frame, planned.output)
+    newcomer = Job(planned.article + demand.frame, planned.output, width=planned.width)
     before = finish_times(unbounded(jobs), LARGE, parallel)
     *after, own = finish_times([*unbounded(jobs), newcomer], LARGE, parallel)
     assert demand.deadline is not None
@@ -279,6 +299,195 @@ def test_the_time_that_a_refusal_asks_for_is_enough_on_an_idle_engine() -> None:
     assert isinstance(plan(Demand(900, 150, 30, needed - 0.01), [], LARGE, 4), Refusal)
 
 
+@pytest.mark.parametrize(
+    ("jobs", "others", "expected", "expected_others"),
+    [
+        # The earlier deadline goes first; then a request of the other has its time.
+        ([Job(0, 5, 100.0)], [Job(0, 3, 50.0)], [8], [3]),
+        ([Job(0, 5, 50.0)], [Job(0, 3, 100.0)], [5], [8]),
+        # Both are as urgent: they have half of the time until the shorter is done.
+        ([Job(0, 5, 50.0)], [Job(0, 3, 50.0)], [8], [6]),
+        ([Job(0, 5)], [Job(0, 3)], [8], [6]),
+        # A quarter goes to who has no deadline: its 3 s take 12 s, if the other goes on for that long.
+        ([Job(0, 12, 50.0)], [Job(0, 3)], [15], [12]),
+        ([Job(0, 6, 50.0)], [Job(0, 3)], [8], [9]),
+        # While one who has no deadline waits behind one who has, all of that queue is urgent.
+        ([Job(0, 4), Job(0, 2, 50.0)], [Job(0, 2, 100.0)], [4, 6], [8]),
+        # Who reads along has one step of 1 s for each slice of 3 s, so its 3 steps take 12 s.
+        ([Job(0, 9, 50.0)], [Job(0, 3, 100.0, True)], [12], [12]),
+        # But only once it writes: it reads when its turn comes.
+        ([Job(0, 9, 50.0)], [Job(3, 3, 100.0, True)], [9], [15]),
+        ([], [Job(0, 3)], [], [3]),
+        ([Job(0, 3)], [], [3], []),
+    ],
+)
+def test_finish_times_beside_another_model_are_those_reckoned_by_hand(
+    jobs: list[Job], others: list[Job], expected: list[float], expected_others: list[float]
+) -> None:
+    simulation = Simulation(jobs, PLAIN, 1, [Queue(others, PLAIN, 1, 3.0)], 3.0)
+    assert simulation.finish_seconds() == pytest.approx(expected)
+    assert simulation.ends[1] == pytest.approx(expected_others)
+    other_way_round = Simulation(others, PLAIN, 1, [Queue(jobs, PLAIN, 1, 3.0)], 3.0)
+    assert other_way_round.finish_seconds() == pytest.approx(expected_others)
+
+
+@given(queues(), DEMANDS, st.floats(0, 100))
+def test_beside_a_queue_without_requests_all_is_as_alone(
+    pair: tuple[Queue, Queue], demand: Demand, seconds: float
+) -> None:
+    own, other = pair
+    alone, beside = Simulation.of(own), Simulation.of(own, [replace(other, jobs=[])])
+    assert beside.finish_seconds() == pytest.approx(alone.finish_seconds())
+    assert beside.plan(demand) == alone.plan(demand)
+    assert beside.left_after(seconds).jobs == alone.left_after(seconds).jobs
+
+
+@given(queues())
+def test_two_queues_take_as_long_as_one_after_the_other_and_neither_is_quicker_than_alone(
+    pair: tuple[Queue, Queue],
+) -> None:
+    together = Simulation.of(pair[0], pair[1:]).ends
+    alone = [Simulation.of(queue).ends[0] for queue in pair]
+    assert max([*together[0], *together[1]], default=0) == pytest.approx(sum(max(ends, default=0) for ends in alone))
+    for ends, ends_alone in zip(together, alone, strict=True):
+        for end, end_alone in zip(ends, ends_alone, strict=True):
+            assert end >= end_alone - ROUNDING
+
+
+@pytest.mark.parametrize(
+    ("jobs", "others", "left", "others_left"),
+    [
+        ([Job(0, 5, 100.0)], [Job(0, 3, 50.0)], [Job(0, 4, 96.0)], []),
+        ([Job(0, 6)], [Job(0, 3)], [Job(0, 4)], [Job(0, 1)]),
+        # A quarter of the time for the one without a deadline.
+        ([Job(0, 12, 50.0, True)], [Job(2, 3)], [Job(0, 9, 46.0, True)], [Job(1, 3)]),
+        # Whose time is over is gone, at each model.
+        ([Job(0, 12, 4.0)], [Job(0, 3, 1.0), Job(0, 3)], [], [Job(0, 3)]),
+    ],
+)
+def test_what_is_left_after_four_seconds_is_as_reckoned_by_hand(
+    jobs: list[Job], others: list[Job], left: list[Job], others_left: list[Job]
+) -> None:
+    after = Simulation(jobs, PLAIN, 1, [Queue(others, PLAIN, 1)]).left_after(4.0)
+    assert list(after.jobs) == left
+    assert [list(queue.jobs) for queue in after.beside] == [others_left]
+
+
+@given(queues(), st.floats(0, 100))
+def test_what_is_left_later_is_answered_when_it_would_have_been(pair: tuple[Queue, Queue], seconds: float) -> None:
+    # A job whose deadline is over is gone: then the others have its time.
+    pair = (replace(pair[0], jobs=patient(pair[0].jobs)), replace(pair[1], jobs=patient(pair[1].jobs)))
+    simulation = Simulation.of(pair[0], pair[1:])
+    left = simulation.left_after(seconds)
+    # Whatever was begun counts as a whole token then: up to a step with a slice more for each that is worked on.
+    most = ROUNDING + sum(
+        queue.parallel
+        * (queue.costs.step_seconds(queue.parallel) + queue.costs.slice_tokens * queue.costs.slice_seconds_per_token)
+        for queue in pair
+    )
+    for before, after in zip(simulation.ends, left.ends, strict=True):
+        later = [end - seconds for end in before if end > seconds]
+        assert after == pytest.approx(later, abs=most)
+
+
+def patient(jobs: Sequence[Job]) -> list[Job]:
+    return [replace(job, deadline=None if job.deadline is None else job.deadline + 10**6) for job in jobs]
+
+
+@given(queues(), DEMANDS)
+def test_a_newcomer_is_in_time_and_makes_nobody_late_at_any_model(pair: tuple[Queue, Queue], demand: Demand) -> None:
+    own, other = pair
+    simulation = Simulation.of(own, [other])
+    planned = simulation.plan(demand)
+    if isinstance(planned, Refusal):
+        reject()
+    job = Job(planned.article + demand.frame, planned.output, demand.deadline, demand.streams, planned.width)
+    after = Simulation([*own.jobs, job], own.costs, own.parallel, [other])
+    assert demand.deadline is not None
+    assert after.ends[0][-1] <= latest_end(demand.deadline)
+    for queue, before, then in zip(pair, simulation.ends, after.ends, strict=True):
+        for present, without, together in zip(queue.jobs, before, then, strict=False):
+            if present.deadline is not None:
+                assert together <= max(present.deadline, without) + TOLERANCE_SECONDS
+
+
+@given(queues(), DEMANDS)
+def test_no_plan_could_be_a_tenth_larger(pair: tuple[Queue, Queue], demand: Demand) -> None:
+    simulation = Simulation.of(pair[0], pair[1:])
+    planned = simulation.plan(demand)
+    if isinstance(planned, Refusal):
+        reject()
+    article, output = min(demand.article, ceil(1.1 * planned.article)), min(demand.output, ceil(1.1 * planned.output))
+    larger = replace(demand, article=article, output=output)
+    assert larger == demand or not simulation.fits_at(len(simulation.jobs), larger, planned.width)
+
+
+def test_behind_others_that_are_nearly_done_all_of_the_time_is_used() -> None:
+    # Each of the three writes its last token beside the newcomer, who is alone then.
+    demand = Demand(100, 150, 30, 45.0)
+    alone, behind = outcome(demand), outcome(demand, [Job(0, 1)] * 3)
+    assert alone.article == behind.article == 100
+    assert alone.output - 5 <= behind.output <= alone.output
+
+
+@given(queues(), DEMANDS, st.builds(Plan, st.integers(0, 2500), st.integers(0, 400)))
+def test_no_plan_is_below_the_least_that_is_asked_for(pair: tuple[Queue, Queue], demand: Demand, least: Plan) -> None:
+    simulation = Simulation.of(pair[0], pair[1:])
+    planned = simulation.plan(demand, least)
+    article, output = min(demand.article, least.article), min(demand.output, least.output)
+    part, last = replace(demand, article=article, output=output), len(simulation.jobs)
+    fits = any(simulation.fits_at(last, part, width) for width in simulation.widths())
+    assert isinstance(planned, Plan) == fits or planned == Plan(demand.article, demand.output)
+    if isinstance(planned, Plan):
+        assert article <= planned.article <= demand.article
+        assert output <= planned.output <= demand.output
+
+
+@given(queues(), DEMANDS)
+def test_at_the_time_of_its_retry_after_a_refused_one_fits(pair: tuple[Queue, Queue], demand: Demand) -> None:
+    simulation = Simulation.of(pair[0], pair[1:])
+    refused = simulation.plan(demand)
+    if isinstance(refused, Plan) or refused.retry_after_seconds is None:
+        reject()
+    assert isinstance(simulation.left_after(refused.retry_after_seconds).plan(demand), Plan)
+
+
+def test_the_retry_after_may_be_the_end_of_a_request_of_another_model() -> None:
+    # The other model writes until 40 s, then the own one until 240 s, more beside the newcomer.
+    other = Queue([Job(0, 40, 45.0)], PLAIN, 1)
+    simulation = Simulation([Job(0, 200, 400.0)], PLAIN, 2, [other])
+    demand = Demand(10, 10, 0, 50.0)
+    refused = simulation.plan(demand)
+    assert isinstance(refused, Refusal)
+    assert refused.retry_after_seconds == pytest.approx(40)
+
+
+def test_a_refusal_looks_at_a_bounded_number_of_moments(monkeypatch: pytest.MonkeyPatch) -> None:
+    tried = list[float]()
+    left_after = Simulation.left_after
+
+    def counted(simulation: Simulation, seconds: float) -> Simulation:
+        tried.append(seconds)
+        return left_after(simulation, seconds)
+
+    monkeypatch.setattr(Simulation, "left_after", counted)
+    crowd = Queue([Job(0, 20 + number, 10**4) for number in range(64)], SMALL, 1)
+    simulation = Simulation([Job(0, 20 + number, 10**4) for number in range(64)], LARGE, 1, [crowd])
+    refused = simulation.plan(Demand(100, 40, 30, 60.0))
+    assert isinstance(refused, Refusal)
+    assert refused.retry_after_seconds is not None
+    assert 1 < len(tried) <= TRIED_ENDS + 2 * 64 / TRIED_ENDS
+    # It is the first end at which there is room, all the same.
+    ends = sorted(end for of_queue in simulation.ends for end in of_queue)
+    earlier = ends[ends.index(refused.retry_after_seconds) - 1]
+    assert isinstance(simulation.left_after(earlier).plan(Demand(100, 40, 30, 60.0)), Refusal)
+
+
+def test_costs_that_were_not_measured_yet_are_no_reason_to_fail() -> None:
+    unmeasured = Costs(0.0, 0.0, (0.3,), 15)
+    assert outcome(Demand(900, 150, 30, 28.0), costs=unmeasured, parallel=1) == Plan(900, 86)
+
+
 def test_the_worked_example_in_the_docstring_is_right() -> None:
     ran = doctest.testmod(planning)
-    assert (ran.failed, ran.attempted) == (0, 3)
+    assert (ran.failed, ran.attempted) == (0, 6)
