@@ -3,6 +3,7 @@
 import ctypes
 import os
 import re
+import threading
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -34,6 +35,7 @@ LONGEST_RUN = 8192
 # Stands before a text that is not to get SentencePiece's space. No longer token has it in it.
 GUARD = "\x01"
 
+_loading = threading.Lock()
 _RUN = re.compile(r"\S++|\s++")
 
 
@@ -98,7 +100,7 @@ class LlamaContext:
         # take the interpreter's lock each time; strlen answers as well: 0 as long as the flag is an empty string.
         self._flag = ctypes.create_string_buffer(b"", 2)
         self._abort_callback = ctypes.cast(ctypes.CDLL(None).strlen, self._c.ggml_abort_callback)
-        messages, _ = _error_log(self._c)
+        messages = _error_log(self._c)[0].messages
         messages.clear()
         model_params = self._c.llama_model_default_params()
         model_params.use_extra_bufts = options.repack
@@ -126,7 +128,7 @@ class LlamaContext:
 
     def rebuild(self) -> None:
         """A new, empty context in place of the old one. Raises ModelLoadFailed."""
-        messages, _ = _error_log(self._c)
+        messages = _error_log(self._c)[0].messages
         messages.clear()
         if self._context is not None:
             self._c.llama_free(self._context)
@@ -330,7 +332,7 @@ class LlamaContext:
 
     def _load_adapter(self, path: Path) -> None:
         lora.check(path, self._path)
-        messages, _ = _error_log(self._c)
+        messages = _error_log(self._c)[0].messages
         messages.clear()
         self._adapter = self._c.llama_adapter_lora_init(self._model, str(path).encode())
         if self._adapter is None:
@@ -383,8 +385,14 @@ class Sampler:
             self.chain = None
 
 
-@lru_cache(maxsize=1)
 def _library() -> Any:
+    # Two models may be loaded at once, and what is done the first time must not be done twice.
+    with _loading:
+        return _prepared_library()
+
+
+@lru_cache(maxsize=1)
+def _prepared_library() -> Any:
     # A thread that waits at one of OpenMP's barriers spins for long by default, and so keeps the processor from the
     # very thread it waits for when the machine is shared. After fewer turns it sleeps instead.
     os.environ.setdefault("GOMP_SPINCOUNT", SPIN_COUNT)
@@ -396,22 +404,29 @@ def _library() -> Any:
     return llama_cpp
 
 
+class _Errors(threading.local):
+    """Each thread has its own: llama.cpp logs on the thread that called it."""
+
+    def __init__(self) -> None:
+        self.messages: deque[str] = deque(maxlen=3)
+
+
 @lru_cache(maxsize=1)
-def _error_log(c: Any) -> tuple[deque[str], object]:
+def _error_log(c: Any) -> tuple[_Errors, object]:
     """The latest errors that llama.cpp logged; the rest of its log is dropped.
 
     With them comes the callback that collects them: llama.cpp holds a bare pointer to it as long as the process lives,
     and the cache of this function is what keeps it.
     """
-    messages: deque[str] = deque(maxlen=3)
+    errors = _Errors()
 
     def log(level: int, text: bytes, _: object) -> None:
         if level == LOG_LEVEL_ERROR:
-            messages.append(text.decode("utf-8", "replace").strip())
+            errors.messages.append(text.decode("utf-8", "replace").strip())
 
     callback = c.llama_log_callback(log)
     c.llama_log_set(callback, ctypes.c_void_p(0))
-    return messages, callback
+    return errors, callback
 
 
 def library_version() -> str:

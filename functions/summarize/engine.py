@@ -1,4 +1,4 @@
-"""Llama on llama.cpp: one model, one context that several requests share, one thread that owns both.
+"""Llama on llama.cpp: one model and one context that several requests share, on the thread that all models share.
 
 The boundary is `tokenize`, `run`, `plan`, `reserve` and `generate`; the scheduler behind it batches what runs at the
 same time.
@@ -6,46 +6,57 @@ same time.
 
 import asyncio
 import logging
+import threading
 import time
-from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
-from pathlib import Path
 from typing import TypeVar
 
-from common import model_files
 from common.admission import Limits, Places
 from common.errors import ModelLoadFailed
-from common.lazy import LazyModel, ModelStatus, Report
-from common.settings import SummarizeSettings, get_settings
+from common.settings import SummarizeSettings
 from common.worker import Worker
-from functions.summarize import adapter, cpu, memory, merging, model_kind, tuning
-from functions.summarize import model as llama
+from functions.summarize import cpu
 from functions.summarize.context import DecodeFailed, LlamaContext, Sampling
-from functions.summarize.planning import MIN_ARTICLE_TOKENS, MIN_OUTPUT_TOKENS, Demand, Plan, Refusal, Simulation
+from functions.summarize.handover import Movable, hand_over
+from functions.summarize.planning import MIN_ARTICLE_TOKENS, MIN_OUTPUT_TOKENS, Demand, Job, Plan, Refusal, Simulation
 from functions.summarize.prompt import Prompt
 from functions.summarize.rates import Rates
 from functions.summarize.scheduler import Scheduler
 from functions.summarize.thinking import Thoughts
-from functions.summarize.tickets import Completion, Emit, Event, Ticket
+from functions.summarize.tickets import Completion, Elsewhere, Emit, Event, HandedOver, Ticket
+from functions.summarize.turns import Turns
 
 logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
+# Work that has no place yet and goes before that of the request at hand, with the model that it is for.
+Ahead = Sequence[tuple["LlamaEngine", Job]]
+NOBODY_AHEAD: Ahead = ()
+
 # Estimates. The time that it took is charged afterwards.
 SECONDS_PER_CHARACTER = 0.5e-6
 CONDENSING_SECONDS_PER_CHARACTER = 2.5e-6
+# Longer than this no request of a model that is closed is waited for.
+CLOSING_SECONDS = 60.0
 
 
 class LlamaEngine:
     """One loaded GGUF. Its methods are called from the event loop and return at once, or are awaited."""
 
     def __init__(
-        self, name: str, settings: SummarizeSettings, context: LlamaContext, facts: Mapping[str, str] | None = None
+        self,
+        name: str,
+        settings: SummarizeSettings,
+        context: LlamaContext,
+        facts: Mapping[str, str] | None = None,
+        turns: Turns | None = None,
     ) -> None:
         """Take over `context`, with room for `settings.parallel` sequences, of the model that answers call `name`.
 
-        `facts` are shown with the model's state. Raises ModelLoadFailed.
+        `facts` are shown with the model's state. Models with the same `turns` share one thread. Raises ModelLoadFailed.
         """
         self.name = name
         self.detail = f"CPU backend: {cpu.variant()}"
@@ -59,15 +70,21 @@ class LlamaEngine:
         try:
             self.prompt = Prompt(context, settings)
             self._check_room()
-            self._scheduler = Scheduler(self._context, self.prompt.opening, settings.parallel, self._rates)
+            self._scheduler = Scheduler(context, self.prompt.opening, settings.parallel, self._rates, turns)
         except (DecodeFailed, ModelLoadFailed) as error:
             self._context.close()
             raise ModelLoadFailed(f"{context.path} cannot be used: {error}") from None
         self.context_tokens = self._context.cells
+        # Requests from their first step on: they are not known to the scheduler before they have a place.
+        self._users, self._closing, self._left = 0, False, threading.Condition()
 
     def tokenize(self, text: str, special: bool) -> list[int]:
         """Tokens of `text` without a BOS; `special` reads `<|eot_id|>` and its like as the tokens they name."""
         return self._context.tokenize(text, special)
+
+    def count(self, text: str) -> int:
+        """How many tokens `text` has."""
+        return len(self.tokenize(text, False))
 
     async def tokens_of(self, text: str) -> list[int]:
         """The tokens of a whole article, on a thread of its own: that takes about a microsecond a character."""
@@ -87,47 +104,110 @@ class LlamaEngine:
         """How many requests have a place."""
         return len(self._scheduler.jobs())
 
-    def plan(self, demand: Demand, deadline: float | None, streams: bool) -> Plan | Refusal:
-        """How much of `demand` can be done until `deadline` (as of `time.monotonic`) beside those who have a place."""
-        demand = self._from_now(demand, deadline)
-        simulation = self._simulation(streams)
-        place = self._place(demand, simulation)
+    def plan(
+        self,
+        demand: Demand,
+        deadline: float | None,
+        streams: bool,
+        *,
+        least: Plan | None = None,
+        ahead: Ahead = NOBODY_AHEAD,
+    ) -> Plan | Refusal:
+        """How much of `demand` can be done until `deadline` (as of `time.monotonic`) beside those who have a place.
+
+        Less than `least` is a Refusal. Those `ahead` have no place, and are planned as if they had.
+        """
+        demand = self.from_now(demand, deadline, streams)
+        simulation = self._simulation(streams, ahead=ahead)
+        place = len(simulation.jobs) if ahead else self._place(demand, simulation)
         if place < len(simulation.jobs):
             return Plan(demand.article, demand.output, place)
-        outcome = simulation.plan(demand)
+        outcome = simulation.plan(demand, least)
         if isinstance(outcome, Refusal) and outcome.retry_after_seconds is None:
             # At the recent pace there is never enough time. After a slow spell nothing would run, so nothing would be
             # measured again. So the best pace ever decides whether to try.
-            outcome = self._simulation(streams, best=True).plan(demand)
-        return replace(outcome, place=place) if isinstance(outcome, Plan) else outcome
+            outcome = self._simulation(streams, best=True, ahead=ahead).plan(demand, least)
+            if isinstance(outcome, Refusal):
+                self._scheduler.measure_again()
+        return replace(outcome, place=None if ahead else place) if isinstance(outcome, Plan) else outcome
+
+    def plan_in_place_of(self, other: "LlamaEngine", demand: Demand, deadline: float, streams: bool) -> Plan | None:
+        """A plan for `demand`, for which requests of `other` that have not begun to write move to this model.
+
+        They are in time there, and so is everybody else. None where that does not make room enough.
+        """
+        movable = {
+            place: (ticket, ticket.elsewhere)
+            for place, ticket in other._scheduler.movable()
+            if ticket.elsewhere is not None and ticket.deadline is not None
+        }
+        if not movable:
+            return None
+        queues = self._scheduler.queues(streams=streams)
+        own, theirs = queues[self._scheduler], queues[other._scheduler]
+        if len(theirs.jobs) <= max(movable):
+            return None
+        candidates = [
+            Movable(place, self.from_now(elsewhere.demand, ticket.deadline, ticket.streams), elsewhere.least_share)
+            for place, (ticket, elsewhere) in movable.items()
+        ]
+        found = hand_over(theirs, own, candidates, self.from_now(demand, deadline, streams))
+        if found is None:
+            return None
+        for move, plan in found.moves:
+            ticket, elsewhere = movable[move.place]
+            moved = Ticket(elsewhere.demand.frame + plan.article, plan.output, ticket.deadline, ticket.streams)
+            moved.flow = ticket.flow
+            self._scheduler.reserve(moved, len(self._scheduler.jobs()))
+            if not other._scheduler.hand_over(ticket, HandedOver(moved, plan)):
+                self._scheduler.cancel(moved)
+        return found.plan
+
+    def least_job(self, demand: Demand, streams: bool) -> Job:
+        """What somebody is sure to be given who was refused `demand` and comes back, as work that is there already."""
+        demand = self.from_now(demand, None, streams)
+        return Job(min(demand.article, MIN_ARTICLE_TOKENS) + demand.frame, min(demand.output, MIN_OUTPUT_TOKENS))
 
     def retry_after(self) -> float:
         """Seconds until the first of the present requests is answered."""
         return min(self._simulation().finish_seconds(), default=0.0)
 
-    def reserve(self, frame_tokens: int, plan: Plan, deadline: float | None, streams: bool) -> Ticket:
+    def reserve(
+        self,
+        frame_tokens: int,
+        plan: Plan,
+        deadline: float | None,
+        streams: bool,
+        elsewhere: Elsewhere | None = None,
+    ) -> Ticket:
         """A place for a prompt of the frame and the planned part of the article, and for the planned summary.
 
         It is the planned one in the order of service, else the fair one if nobody is made late by that. It is given
-        back by `release`, or used up by `generate`.
+        back by `release`, or used up by `generate`. `elsewhere`: what another model would be asked for in its place.
         """
-        ticket = Ticket(frame_tokens + plan.article, plan.output, deadline, streams)
+        ticket = Ticket(frame_tokens + plan.article, plan.output, deadline, streams, elsewhere, plan.width)
         place = plan.place
         if place is None:
-            demand = self._from_now(Demand(0, plan.output, ticket.prompt_tokens), deadline)
+            demand = self.from_now(Demand(0, plan.output, ticket.prompt_tokens), deadline, streams)
             place = self._place(demand, self._simulation(streams))
         self._scheduler.reserve(ticket, place)
         return ticket
 
-    def _from_now(self, demand: Demand, deadline: float | None) -> Demand:
+    def from_now(self, demand: Demand, deadline: float | None, streams: bool) -> Demand:
         """`demand` without the opening, which is read already, and with its deadline in seconds from now."""
         frame = max(0, demand.frame - self._scheduler.opening_tokens)
-        return replace(demand, frame=frame, deadline=None if deadline is None else deadline - time.monotonic())
+        left = None if deadline is None else deadline - time.monotonic()
+        return replace(demand, frame=frame, deadline=left, streams=streams)
 
-    def _simulation(self, streams: bool = False, *, best: bool = False) -> Simulation:
+    def _simulation(self, streams: bool = False, *, best: bool = False, ahead: Ahead = NOBODY_AHEAD) -> Simulation:
         """Of all requests with a place, at the recent or the best pace. `streams`: one more client reads along."""
-        costs = self._rates.best_costs if best else self._rates.costs
-        return Simulation(self._scheduler.jobs(), costs(streams or self._scheduler.streams()), self.parallel)
+        queues = self._scheduler.queues(best=best, streams=streams)
+        for engine, job in ahead:
+            # Somebody may have been told when to come back by a model that is closed since then.
+            if (queue := queues.get(engine._scheduler)) is not None:
+                queues[engine._scheduler] = replace(queue, jobs=[*queue.jobs, job])
+        own, *beside = queues.values()
+        return Simulation.of(own, beside)
 
     def _place(self, demand: Demand, simulation: Simulation) -> int:
         """The fair place of all of `demand` among the jobs; the last where that is too late or makes somebody late."""
@@ -149,10 +229,37 @@ class LlamaEngine:
         """Give a place back; nothing happens if it is used up."""
         self._scheduler.cancel(ticket)
 
+    @contextmanager
+    def in_use(self) -> Iterator[bool]:
+        """Whether the model may be used within: it is not closed before its users have left."""
+        with self._left:
+            is_open = not self._closing
+            self._users += is_open
+        try:
+            yield is_open
+        finally:
+            with self._left:
+                self._users -= is_open
+                self._left.notify_all()
+
+    def close(self) -> None:
+        """Free the memory, once those who use it are answered; nothing may be asked for after it."""
+        given_up_at = time.monotonic() + CLOSING_SECONDS
+        with self._left:
+            self._closing = True
+            self._left.wait_for(lambda: not self._users, CLOSING_SECONDS)
+        self._scheduler.close(max(0.0, given_up_at - time.monotonic()))
+        with self._left:
+            # Those who took too long have failed by now; the memory under the others is not taken away.
+            if not self._left.wait_for(lambda: not self._users, CLOSING_SECONDS):
+                logger.warning("%s stays in memory: somebody still uses it", self.name)
+                return
+        self._context.close()
+
     async def generate(
         self, ticket: Ticket, tokens: Sequence[int], sampling: Sampling
     ) -> AsyncGenerator[str | Completion]:
-        """Pieces of text as they come, and a Completion at last. Raises DecodeFailed and DeadlineExpired.
+        """Pieces of text as they come, and a Completion at last. Raises DecodeFailed, DeadlineExpired and HandedOver.
 
         Thoughts are no part of the text. A text that is nothing but thoughts is a DecodeFailed.
 
@@ -204,45 +311,3 @@ class LlamaEngine:
                 self._scheduler.cancel(ticket)
 
         return emit
-
-
-def _context_tokens(path: Path, wanted: int, settings: SummarizeSettings) -> int:
-    """Tokens of context: what is set, else `wanted`, but no more than the model was trained for."""
-    trained = memory.trained_tokens(path)
-    if trained is None or wanted <= trained:
-        return wanted
-    if settings.context is None:
-        logger.info("a context of %d tokens: %s was trained for no more", trained, path.name)
-        return trained
-    logger.warning(
-        "FACTORY_SUMMARIZE__CONTEXT is %d, but %s was trained for %d tokens: longer prompts may give nonsense",
-        settings.context,
-        path.name,
-        trained,
-    )
-    return wanted
-
-
-def load(report: Report) -> LlamaEngine:
-    """Load the GGUF that the settings name; raises ModelLoadFailed."""
-    settings = get_settings()
-    wanted = llama.resolve(settings.summarize)
-    path = model_files.local(wanted.file, settings, report)
-    lora, facts = adapter.local(wanted.adapter, settings, report), dict[str, str]()
-    if lora:
-        facts["adapter"] = f"{lora.name}, {lora.stat().st_size / 1e6:.1f} MB"
-    if lora == llama.ADAPTER:
-        report(ModelStatus("loading", None, "merging the adapter into the weights"))
-        if made := merging.merged(path, lora, settings.summarize.cache_folder / "summarize"):
-            path, lora, facts["adapter"] = made, None, facts["adapter"] + ", merged"
-    model_kind.check(path)
-    cells = _context_tokens(path, wanted.context, settings.summarize)
-    memory.check(path, cells, adapter=lora, sequences=settings.summarize.parallel + 1)
-    report(ModelStatus("loading", None, "finding out how this machine computes fastest"))
-    options = tuning.choose(path, settings.summarize, lora)
-    report(ModelStatus("loading"))
-    context = LlamaContext(path, cells, settings.summarize.parallel, options, lora)
-    return LlamaEngine(wanted.name, settings.summarize, context, facts)
-
-
-model: LazyModel[LlamaEngine] = LazyModel("llama", load)

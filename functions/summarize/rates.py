@@ -11,7 +11,7 @@ SMOOTHING = 0.15
 OUTLIER = 4.0
 # llama.cpp multiplies blocks of this many rows: a pass of 16 rows costs little more than one of 8.
 ROW_BLOCK = 16
-LEAST_ROWS = 2
+LEAST_ROWS, MOST_ROWS = 2, 1 << 16
 # How far over the time of a slice one block may be: below it a row costs up to twice as much.
 BLOCK_STRETCH = 1.6
 # When nobody reads along, a step may take this long, and has at least this many rows: fewer are read less efficiently.
@@ -25,7 +25,8 @@ class Rates:
     """Written by the engine's thread alone; the costs may be asked for from any."""
 
     def __init__(self, parallel: int, slice_seconds: float) -> None:
-        self._slice_seconds = slice_seconds
+        """`slice_seconds`: how long a prompt may hold up somebody who reads along."""
+        self.slice_seconds = slice_seconds
         self._latest = _Averages([None] * parallel)
         self._best = _Averages([None] * parallel)
 
@@ -34,6 +35,10 @@ class Rates:
         self._latest.observe(prompt_rows, sequences, streams, seconds)
         self._best.keep_least(self._latest)
 
+    def begin_anew(self) -> None:
+        """Forget what it cost lately: something else kept the machine busy."""
+        self._latest = _Averages([None] * len(self._latest.seconds_by_sequences))
+
     def costs(self, streams: bool) -> Costs:
         """Recent costs. A cost that was never measured is derived from others. `streams`: someone reads along."""
         return self._costs(self._latest, streams)
@@ -41,6 +46,25 @@ class Rates:
     def best_costs(self, streams: bool) -> Costs:
         """The least that they ever cost."""
         return self._costs(self._best, streams)
+
+    def step_seconds(self, sequences: int) -> float:
+        """Of a step in which so many sequences write, lately."""
+        return self._latest.step_seconds(sequences)
+
+    def rows_within(self, seconds: float) -> int:
+        """Rows of a prompt that are read in one step of so many seconds, in which nobody writes.
+
+        Whole blocks, where one does not take far longer.
+        """
+        if seconds == inf:
+            return MOST_ROWS
+        per_row = self._latest.alone_seconds_per_row
+        if not per_row:
+            return ROW_BLOCK
+        rows = int(seconds / per_row)
+        if ROW_BLOCK * per_row > BLOCK_STRETCH * seconds:
+            return max(LEAST_ROWS, rows)
+        return max(1, rows // ROW_BLOCK) * ROW_BLOCK
 
     def slice_rows(self, sequences: int, streams: bool, most_seconds: float = inf) -> int:
         """Rows of a prompt that are read in one step beside `sequences` decoding ones.
@@ -53,7 +77,7 @@ class Rates:
         if not per_row:
             return ROW_BLOCK
         step = self._latest.step_seconds(sequences)
-        wished = self._slice_seconds if streams else max(BULK_SECONDS, step + BULK_ROWS * per_row)
+        wished = self.slice_seconds if streams else max(BULK_SECONDS, step + BULK_ROWS * per_row)
         seconds = min(wished, most_seconds)
         rows = int(max(0.0, seconds - step) / per_row)
         if rows >= LEAST_ROWS and step + (ROW_BLOCK - sequences) * per_row > BLOCK_STRETCH * seconds:

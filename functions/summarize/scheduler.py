@@ -1,4 +1,4 @@
-"""Continuous batching: one thread owns the context and works on several requests at once, step by step.
+"""Continuous batching: one model's requests are worked on at the same time, step by step, on the thread of `turns`.
 
 A step decodes one token for every sequence that has read its prompt and, in the same batch, reads a slice of the first
 prompt that is not read yet. Requests are served in the order in which they were given their places: fairly among
@@ -8,7 +8,6 @@ After a failure of the context those that write read their prompts, and what the
 """
 
 import logging
-import threading
 import time
 from collections.abc import Sequence
 from math import inf
@@ -25,55 +24,83 @@ from functions.summarize.context import (
     Row,
     Sampling,
 )
-from functions.summarize.planning import Job
+from functions.summarize.opening import Opening
+from functions.summarize.planning import Job, Queue
 from functions.summarize.rates import Rates
-from functions.summarize.tickets import Completion, DeadlineExpired, Emit, Event, FinishReason, State, Ticket
+from functions.summarize.sharing import Need
+from functions.summarize.tickets import (
+    DeadlineExpired,
+    Emit,
+    Event,
+    HandedOver,
+    State,
+    Ticket,
+)
+from functions.summarize.turns import Player, Turns
 
 logger = logging.getLogger(__name__)
 
-CALIBRATION_STEPS = 3
-# Most rows of a batch that cannot be broken off: whoever leaves is waited for.
-WHOLE_ROWS = 64
+# After its last request a step of a model that is closed takes no longer than this.
+CLOSING_SECONDS, CLOSED = 10.0, "the model was taken out of service"
+# From one look at the costs to the next, where the looks before changed nothing.
+FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 30.0, 3600.0
 
 
 class Scheduler:
-    """The one thread that calls llama.cpp. Every method may be called from any thread."""
+    """The requests of one model. Every method but `step` may be called from any thread."""
 
-    def __init__(self, context: LlamaContext, opening: Sequence[int], parallel: int, rates: Rates) -> None:
-        """`opening` are the tokens with which every prompt begins; they are read once, here, if that can be shared."""
+    def __init__(
+        self, context: LlamaContext, opening: Sequence[int], parallel: int, rates: Rates, turns: Turns | None = None
+    ) -> None:
+        """`opening` are the tokens with which every prompt begins; they are read once, here, if that can be shared.
+
+        Steps are made when `turns` gives this model its turn; without it they have a thread of their own.
+        """
         self.parallel = parallel
         self.rates = rates
         self._context = context
-        self._opening = list(opening)
-        # Tokens of the opening that a prompt need not read: all or none.
-        self._shared = 0
-        self._most_rows = BATCH_ROWS if context.can_cut_back else WHOLE_ROWS
-        self._changed = threading.Condition()
+        self._opening = Opening(context, opening)
+        self._turns = turns or Turns()
+        self._changed = self._turns.changed
         # In the order of service; those at work come first.
         self._tickets: list[Ticket] = []
         # The fair place of a newcomer among those that wait.
         self._fair: FairQueue[Ticket] = FairQueue()
         self._batch: list[Ticket] = []
+        # When the costs may be measured again at the earliest; inf: as soon as nobody has anything to do.
+        self._look_again_at, self._pause, self._measuring, self._closed = 0.0, FIRST_PAUSE_SECONDS, False, False
         # After an aborted step those that write come first: clients that come and go must not keep them waiting.
         self._owed = False
-        self._calibrate()
-        self._thread = threading.Thread(target=self._run, name="llama", daemon=True)
-        self._thread.start()
+        with self._turns.exclusive():
+            self._opening.calibrate(rates)
+        self._turns.join(self)
 
     @property
     def opening_tokens(self) -> int:
         """Tokens that a prompt need not read, as they are read already."""
-        return self._shared
+        return self._opening.shared
 
     def jobs(self) -> list[Job]:
         """What is left of every request that has a place, in the order of service."""
         now = time.monotonic()
         with self._changed:
-            return [ticket.left(now, self._shared) for ticket in self._tickets]
+            return [ticket.left(now, self._opening.shared) for ticket in self._tickets]
 
     def streams(self) -> bool:
         with self._changed:
             return any(ticket.streams for ticket in self._tickets)
+
+    def queue(self, *, best: bool = False, streams: bool = False) -> Queue:
+        """All requests with a place, at the recent or the best pace. `streams`: one more client reads along."""
+        with self._changed:
+            costs = (self.rates.best_costs if best else self.rates.costs)(streams or self.streams())
+            return Queue(self.jobs(), costs, self.parallel, self.rates.slice_seconds)
+
+    def queues(self, *, best: bool = False, streams: bool = False) -> dict[Player, Queue]:
+        """This queue first, then those of the other models on the same thread, at the same moment."""
+        with self._changed:
+            others = {other: other.queue(best=best) for other in self._turns.others(self)}
+            return {self: self.queue(best=best, streams=streams), **others}
 
     def fair_place(self, cost: float) -> int:
         """Where work of this cost (tokens to read, without the opening, and to write) belongs among `jobs`, for the
@@ -85,9 +112,10 @@ class Scheduler:
     def reserve(self, ticket: Ticket, place: int) -> None:
         """`place` is one among `jobs`, as they were a moment ago; those at work stay first."""
         with self._changed:
+            self._turns.disturb()
             self._tickets.insert(max(place, len(self._admitted())), ticket)
             # The opening is read already.
-            reading = max(0, ticket.prompt_tokens - self._shared)
+            reading = max(0, ticket.prompt_tokens - self._opening.shared)
             self._fair.push(ticket, ticket.flow, reading + ticket.output_tokens)
 
     def submit(self, ticket: Ticket, prompt: Sequence[int], sampling: Sampling, emit: Emit) -> None:
@@ -101,9 +129,13 @@ class Scheduler:
         ticket.prompt_tokens, ticket.output_tokens = len(prompt), output
         ticket.submitted_at = time.monotonic()
         with self._changed:
+            if self._closed:
+                raise DecodeFailed(CLOSED)
             if ticket.state is State.RESERVED:
                 ticket.state = State.WAITING
-            self._changed.notify()
+            elif ticket.handed_over is not None:
+                emit(ticket.handed_over)
+            self._changed.notify_all()
 
     def cancel(self, ticket: Ticket, expired: bool = False) -> None:
         """Take a ticket out, in the middle of a prefill if need be; its slot is free within a step."""
@@ -111,12 +143,47 @@ class Scheduler:
             if ticket not in self._tickets:
                 return
             ticket.expired = ticket.expired or expired
-            ticket.cancelled = True
-            if ticket.state is State.RESERVED:
-                self._forget(ticket)
-            elif ticket in self._batch and ticket.state is State.READING and self._context.can_cut_back:
-                self._context.abort()
-            self._changed.notify()
+            self._take_out(ticket)
+
+    def movable(self) -> list[tuple[int, Ticket]]:
+        """Those that another model may take over, with their places among `jobs`: they have not begun to write."""
+        with self._changed:
+            return [(place, ticket) for place, ticket in enumerate(self._tickets) if self._may_move(ticket)]
+
+    def hand_over(self, ticket: Ticket, there: HandedOver) -> bool:
+        """End a ticket with the news that another model has taken over; False where it is too late for that."""
+        with self._changed:
+            if ticket not in self._tickets or not self._may_move(ticket):
+                return False
+            ticket.handed_over = there
+            if ticket.state is not State.RESERVED:
+                ticket.emit(there)
+            self._take_out(ticket)
+            return True
+
+    def _may_move(self, ticket: Ticket) -> bool:
+        begun = ticket.state is State.WRITING or ticket.written
+        return ticket.elsewhere is not None and not begun and not ticket.cancelled
+
+    def _take_out(self, ticket: Ticket) -> None:
+        ticket.cancelled = True
+        if ticket.state is State.RESERVED:
+            self._forget(ticket)
+        elif ticket in self._batch and ticket.state is State.READING and self._context.can_cut_back:
+            self._context.abort()
+        self._changed.notify_all()
+
+    def close(self, patience_seconds: float) -> None:
+        """Make no step after the requests are answered; after `patience_seconds` they fail, and so do later ones."""
+        with self._changed:
+            if not self._changed.wait_for(lambda: not self._tickets, patience_seconds):
+                for ticket in list(self._tickets):
+                    if ticket.state is not State.RESERVED:
+                        ticket.emit(DecodeFailed(CLOSED))
+                    self._take_out(ticket)
+                self._changed.wait_for(lambda: not self._tickets, CLOSING_SECONDS)
+            self._closed = True
+        self._turns.leave(self)
 
     def _forget(self, ticket: Ticket) -> None:
         ticket.state = State.ENDED
@@ -125,62 +192,67 @@ class Scheduler:
 
     def _free_cells(self) -> int:
         """Cells of the cache that no request at work holds or will need."""
-        return self._context.cells - self._shared - sum(self._cells(ticket) for ticket in self._admitted())
+        return self._context.cells - self._opening.shared - sum(self._cells(ticket) for ticket in self._admitted())
 
     def _cells(self, ticket: Ticket) -> int:
-        return len(ticket.prompt) + ticket.output_tokens - self._shared
+        return len(ticket.prompt) + ticket.output_tokens - self._opening.shared
 
     def _admitted(self) -> list[Ticket]:
         return [ticket for ticket in self._tickets if ticket.state in (State.READING, State.WRITING)]
 
-    def _read_opening(self) -> None:
-        rows = [Row(token, position, SHARED_SEQUENCE, False) for position, token in enumerate(self._opening)]
-        while True:
-            self._context.allow()
-            self._context.forget(SHARED_SEQUENCE)
-            try:
-                for start in range(0, len(rows), self._most_rows):
-                    self._context.decode(rows[start : start + self._most_rows])
-                return
-            except DecodeAborted:
-                # Somebody has left meanwhile. The opening is for all.
-                continue
+    def prepare(self) -> Need | None:
+        """Take in who waits and let go who has left; what is needed then, if there is anything to do."""
+        self._drop_cancelled()
+        self._admit()
+        if not self._admitted():
+            return None
+        deadlines = (ticket.deadline for ticket in self._tickets if ticket.deadline is not None)
+        writing = sum(ticket.state is State.WRITING for ticket in self._tickets)
+        step = self.rates.step_seconds(writing) if writing else 0.0
+        return Need(min(deadlines, default=inf), self.reads_along(), step, self.rates.slice_seconds)
 
-    def _calibrate(self) -> None:
-        """Read the opening and draw a few tokens, so that the first request is planned with measured rates."""
-        # The first pass reads the weights from the disk; it says nothing about the others.
-        self._context.decode([Row(self._opening[0], 0, SHARED_SEQUENCE, False)])
-        begun = time.monotonic()
-        self._read_opening()
-        self.rates.observe(len(self._opening), 0, False, time.monotonic() - begun)
-        sequence = SHARED_SEQUENCE + 1
-        self._shared = self._context.share(sequence, len(self._opening))
-        if not self._shared:
-            logger.info("this model's memory cannot share the opening of the prompt: each request reads it")
-            self._context.forget(SHARED_SEQUENCE)
-        for position in range(self._shared, self._shared + CALIBRATION_STEPS):
-            begun = time.monotonic()
-            self._context.decode([Row(self._opening[0], position, sequence, True)])
-            self.rates.observe(0, 1, False, time.monotonic() - begun)
-        self._context.forget(sequence)
+    def measure_again(self) -> None:
+        """By what was measured there is never time enough: that may have been a slow spell, so look again when idle."""
+        with self._changed:
+            if time.monotonic() >= self._look_again_at and not self._tickets:
+                self._look_again_at = inf
+                self._changed.notify_all()
 
-    def _run(self) -> None:
-        while True:
-            with self._changed:
-                self._drop_cancelled()
-                self._admit()
-                while not self._admitted():
-                    self._changed.wait()
-                    self._drop_cancelled()
-                    self._admit()
+    def has_idle_work(self) -> bool:
+        return self._look_again_at == inf and not self._tickets
+
+    def disturb(self) -> None:
+        if self._measuring:
+            self._context.abort()
+
+    def reads_along(self) -> bool:
+        return any(ticket.streams and ticket.state is State.WRITING for ticket in self._tickets)
+
+    def step(self) -> None:
+        with self._changed:
+            self._measuring = not self._admitted()
+            if not self._measuring:
                 rows, self._batch = self._next_batch()
-            try:
-                self._step(rows, self._batch)
-            except Exception as error:
-                # Whatever it was: these requests are answered, the others and the thread go on.
-                logger.exception("a step of the engine failed")
-                self._fail(self._batch, error)
-                self._start_over()
+        if self._measuring:
+            self._measure()
+            return
+        try:
+            self._step(rows, self._batch)
+        except Exception as error:
+            # Whatever it was: these requests are answered, the others and the thread go on.
+            logger.exception("a step of the engine failed")
+            self._fail(self._batch, error)
+            self._start_over()
+
+    def _measure(self) -> None:
+        try:
+            self._opening.measure(self.rates)
+        except (DecodeAborted, DecodeFailed) as error:
+            logger.info("the costs of a step could not be measured again: %r", error)
+        with self._changed:
+            self._measuring = False
+            self._look_again_at = time.monotonic() + self._pause
+            self._pause = min(2 * self._pause, LONGEST_PAUSE_SECONDS)
 
     def _drop_cancelled(self) -> None:
         for ticket in [ticket for ticket in self._tickets if ticket.cancelled]:
@@ -198,7 +270,7 @@ class Scheduler:
         slots = set(range(SHARED_SEQUENCE + 1, self.parallel + 1)) - {ticket.slot for ticket in self._tickets}
         passed: list[Ticket] = []
         for ticket in list(self._tickets):
-            if ticket.state is not State.WAITING:
+            if ticket.state is not State.WAITING or self._is_beside_too_many(ticket):
                 continue
             if not slots:
                 return
@@ -210,6 +282,9 @@ class Scheduler:
                 return
             else:
                 passed.append(ticket)
+
+    def _is_beside_too_many(self, ticket: Ticket) -> bool:
+        return ticket.width is not None and self._tickets.index(ticket) >= ticket.width
 
     def _start(self, ticket: Ticket, slot: int) -> None:
         self._fair.take(ticket, ticket.flow)
@@ -224,11 +299,8 @@ class Scheduler:
     def _share_opening(self, ticket: Ticket) -> int:
         """Let a ticket's slot begin with what its prompt and the opening have in common."""
         assert ticket.slot is not None
-        # The last token is always decoded: the first draw needs its logits.
-        limit = min(len(self._opening), len(ticket.tokens) - 1)
-        common = next((i for i in range(limit) if self._opening[i] != ticket.tokens[i]), limit)
         ticket.state = State.READING
-        ticket.position = self._context.share(ticket.slot, common if self._shared else 0)
+        ticket.position = self._opening.share(ticket.slot, ticket.tokens)
         return ticket.position
 
     def _next_batch(self) -> tuple[list[Row], list[Ticket]]:
@@ -236,27 +308,30 @@ class Scheduler:
         self._context.allow()
         admitted = self._admitted()
         writing = [ticket for ticket in admitted if ticket.state is State.WRITING]
-        rows = [_rows(ticket, 1)[0] for ticket in writing]
+        rows = [ticket.rows(1)[0] for ticket in writing]
         batch = list(writing)
         room = 0 if writing and self._owed else self._room(writing)
         self._owed = False
         for ticket in admitted:
             if ticket.state is State.WRITING or room <= 0:
                 continue
-            added = _rows(ticket, room)
+            added = ticket.rows(room)
             rows += added
             room -= len(added)
             batch.append(ticket)
         return rows, batch
 
     def _room(self, writing: Sequence[Ticket]) -> int:
+        """How many rows of prompts the next step reads."""
+        most = self._turns.most_seconds(self, self.rates.slice_seconds)
         if not writing:
-            return self._most_rows
+            return min(self._opening.most_rows, self.rates.rows_within(most))
         streams = any(ticket.streams for ticket in writing)
         now = time.monotonic()
         # Nobody's deadline passes within a step.
-        most = min((ticket.deadline - now for ticket in writing if ticket.deadline is not None), default=inf) / 2
-        return min(self._most_rows - len(writing), self.rates.slice_rows(len(writing), streams, most))
+        left = min((ticket.deadline - now for ticket in writing if ticket.deadline is not None), default=inf) / 2
+        rows = self.rates.slice_rows(len(writing), streams, min(most, left))
+        return min(self._opening.most_rows - len(writing), rows)
 
     def _step(self, rows: list[Row], batch: list[Ticket]) -> None:
         writing = [ticket for ticket in batch if ticket.state is State.WRITING]
@@ -286,6 +361,11 @@ class Scheduler:
 
     def _write(self, ticket: Ticket, token: int) -> None:
         if not ticket.written:
+            with self._changed:
+                if ticket.cancelled:
+                    return
+                # From here on nobody else takes over.
+                ticket.state = State.WRITING
             ticket.read_at = time.monotonic()
         stopped = self._context.is_end(token)
         if not stopped:
@@ -295,10 +375,10 @@ class Scheduler:
             ticket.written += len(ending)
             ticket.state = State.READING
         elif stopped:
-            self._finish(ticket, self._completion(ticket, "stop"))
+            self._finish(ticket, ticket.completion("stop"))
             return
         if ticket.written >= ticket.most_written:
-            self._finish(ticket, self._completion(ticket, "length"))
+            self._finish(ticket, ticket.completion("length"))
         elif ticket.deadline is not None:
             # One more token has to fit; the slice of another's prompt that may come with it is kept short for that.
             step = self.rates.costs(ticket.streams).step_seconds(len(self._admitted()))
@@ -337,7 +417,7 @@ class Scheduler:
     def _read_alone(self, ticket: Ticket, end: int) -> None:
         """Read up to `end`, which is more than a batch where the ticket had to begin anew."""
         while ticket.slot is not None and ticket.position < end:
-            rows = _rows(ticket, BATCH_ROWS)
+            rows = ticket.rows(BATCH_ROWS)
             self._context.decode(rows)
             self._accept(rows, [ticket])
 
@@ -345,8 +425,7 @@ class Scheduler:
         """Make a new context. Requests at work read their prompts, and the text that they wrote, once more."""
         try:
             self._context.rebuild()
-            if self._shared:
-                self._read_opening()
+            self._opening.read_again()
         except (ModelLoadFailed, DecodeFailed) as error:
             # Nothing can be decoded now. The next request fails as well, and so tries again.
             logger.error("no new context: %s", error)
@@ -370,24 +449,7 @@ class Scheduler:
                     self._share_opening(ticket)
 
     def _at_deadline(self, ticket: Ticket) -> Event:
-        return self._completion(ticket, "deadline") if ticket.written > ticket.thought else DeadlineExpired()
-
-    def _completion(self, ticket: Ticket, reason: FinishReason) -> Completion:
-        rest = ticket.decoder.decode(b"", True)
-        if ticket.thoughts is not None:
-            rest = ticket.thoughts.rest() + rest
-        if rest:
-            ticket.emit(rest)
-        return Completion(
-            reason,
-            prompt_tokens=len(ticket.prompt),
-            cached_tokens=ticket.cached,
-            completion_tokens=ticket.written - ticket.thought,
-            thinking_tokens=ticket.thought,
-            queue_ms=(ticket.started_at - ticket.submitted_at) * 1000,
-            prefill_ms=(ticket.read_at - ticket.started_at) * 1000,
-            decode_ms=(time.monotonic() - ticket.read_at) * 1000,
-        )
+        return ticket.completion("deadline") if ticket.written > ticket.thought else DeadlineExpired()
 
     def _fail(self, tickets: Sequence[Ticket], error: Exception) -> None:
         for ticket in tickets:
@@ -401,20 +463,11 @@ class Scheduler:
         with self._changed:
             if ticket in self._tickets:
                 self._forget(ticket)
+                if not self._tickets:
+                    self._changed.notify_all()
             if ticket.slot is not None:
                 self._context.forget(ticket.slot)
                 ticket.slot = None
             if ticket.sampler is not None:
                 ticket.sampler.free()
                 ticket.sampler = None
-
-
-def _rows(ticket: Ticket, most: int) -> list[Row]:
-    """The next rows of a ticket; the last of all that it has asks for logits."""
-    assert ticket.slot is not None
-    end = min(len(ticket.tokens), ticket.position + most)
-    last = len(ticket.tokens) - 1
-    return [
-        Row(ticket.tokens[position], position, ticket.slot, position == last)
-        for position in range(ticket.position, end)
-    ]

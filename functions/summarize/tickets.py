@@ -2,18 +2,19 @@
 
 RESERVED ──> WAITING ──> READING ──> WRITING ──> ENDED
     │           │           ^────────── │          ^
-    └───────────┴───────────┴───────────┴──────────┘  finished, cancelled, expired or failed
+    └───────────┴───────────┴───────────┴──────────┘  finished, handed over, cancelled, expired or failed
 """
 
 import codecs
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from typing import Literal
 
 from common.callers import flow
-from functions.summarize.context import Sampler, Sampling
-from functions.summarize.planning import Job
+from functions.summarize.context import Row, Sampler, Sampling
+from functions.summarize.planning import Demand, Job, Plan
 from functions.summarize.thinking import Thoughts
 
 FinishReason = Literal["stop", "length", "deadline"]
@@ -40,8 +41,24 @@ class DeadlineExpired(Exception):
     """The deadline came before the first token."""
 
 
+class HandedOver(Exception):
+    """Before the first token another model has taken over: `ticket` is the place there, and `plan` what is planned."""
+
+    def __init__(self, ticket: "Ticket", plan: Plan) -> None:
+        super().__init__("another model goes on with it")
+        self.ticket, self.plan = ticket, plan
+
+
 Event = str | Completion | Exception
 Emit = Callable[[Event], None]
+
+
+@dataclass(frozen=True)
+class Elsewhere:
+    """What a request would be of another model: all of it, and the least share of its article that has to be read."""
+
+    demand: Demand
+    least_share: float
 
 
 class State(Enum):
@@ -57,12 +74,27 @@ class State(Enum):
 class Ticket:
     """The place of a request: reserved first, so that others are planned around it. The prompt follows."""
 
-    def __init__(self, prompt_tokens: int, output_tokens: int, deadline: float | None, streams: bool) -> None:
-        """`deadline` is a time of `time.monotonic`; `streams`: someone reads along, so gaps between tokens count."""
+    def __init__(
+        self,
+        prompt_tokens: int,
+        output_tokens: int,
+        deadline: float | None,
+        streams: bool,
+        elsewhere: Elsewhere | None = None,
+        width: int | None = None,
+    ) -> None:
+        """`deadline` is a time of `time.monotonic`; `streams`: someone reads along, so gaps between tokens count.
+
+        `elsewhere`: what another model would be asked for, if it may take over. `width`: it is begun when it is among
+        the first so many; None: as soon as there is a slot.
+        """
         self.prompt_tokens = prompt_tokens
         self.output_tokens = output_tokens
         self.deadline = deadline
         self.streams = streams
+        self.elsewhere = elsewhere
+        self.width = width
+        self.handed_over: HandedOver | None = None
         self.state = State.RESERVED
         self.prompt: Sequence[int] = ()
         self.sampling = Sampling(output_tokens, 0.0, None)
@@ -104,4 +136,31 @@ class Ticket:
         else:
             reading = max(0, self.prompt_tokens - opening)
         deadline = None if self.deadline is None else self.deadline - now
-        return Job(reading, max(0, self.output_tokens - self.written), deadline)
+        return Job(reading, max(0, self.output_tokens - self.written), deadline, self.streams, self.width)
+
+    def rows(self, most: int) -> list[Row]:
+        """The next rows of it; the last of all that it has asks for logits."""
+        assert self.slot is not None
+        end = min(len(self.tokens), self.position + most)
+        last = len(self.tokens) - 1
+        return [
+            Row(self.tokens[position], position, self.slot, position == last) for position in range(self.position, end)
+        ]
+
+    def completion(self, reason: FinishReason) -> Completion:
+        """How it ended, once the text that was held back is out."""
+        rest = self.decoder.decode(b"", True)
+        if self.thoughts is not None:
+            rest = self.thoughts.rest() + rest
+        if rest:
+            self.emit(rest)
+        return Completion(
+            reason,
+            prompt_tokens=len(self.prompt),
+            cached_tokens=self.cached,
+            completion_tokens=self.written - self.thought,
+            thinking_tokens=self.thought,
+            queue_ms=(self.started_at - self.submitted_at) * 1000,
+            prefill_ms=(self.read_at - self.started_at) * 1000,
+            decode_ms=(time.monotonic() - self.read_at) * 1000,
+        )

@@ -1,6 +1,8 @@
 """The engine on the real llama.cpp with the model of the tests."""
 
 import asyncio
+import subprocess
+import sys
 from collections.abc import Coroutine
 from contextlib import aclosing
 from pathlib import Path
@@ -9,7 +11,8 @@ from typing import TypeVar
 import pytest
 
 from common.errors import ModelLoadFailed
-from functions.summarize import engine, template
+from common.settings import ROOT
+from functions.summarize import loading, template
 from functions.summarize.context import Sampling
 from functions.summarize.engine import LlamaEngine
 from functions.summarize.planning import Plan
@@ -172,7 +175,26 @@ def test_a_model_that_cannot_be_used_is_a_clear_reason(
     settings_env(SUMMARIZE__MODEL=path)
     monkeypatch.setattr(template, "LIMIT_SECONDS", 1)
     with pytest.raises(ModelLoadFailed, match=r"model\.gguf") as error:
-        engine.load(lambda _: None)
+        loading.load(lambda _: None)
     assert "no reason given" not in str(error.value)
     reasons = {"architecture": "a diffusion model", "template": "chat template", "endless": "not done after 1 s"}
     assert reasons.get(damage, "") in str(error.value)
+
+
+def test_two_models_that_are_loaded_at_once_in_a_fresh_process_are_both_there() -> None:
+    code = """if True:
+        from threading import Thread
+        from functions.summarize.context import LlamaContext, Options
+        from tests.doubles import lead_model
+
+        made = []
+        def load():
+            made.append(LlamaContext(lead_model.FILE, 512, 1, Options(1)))
+        threads = [Thread(target=load) for _ in range(4)]
+        [thread.start() for thread in threads]
+        [thread.join() for thread in threads]
+        assert len(made) == 4, made
+        """
+    for _ in range(3):
+        done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr[-2000:]

@@ -5,20 +5,20 @@ import json
 import random
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import aclosing
 from dataclasses import dataclass
-from pathlib import Path
 
 import pytest
 
 from common.settings import ROOT, get_settings
-from functions.summarize.context import DecodeFailed, LlamaContext, Options, Row, Sampling
+from functions.summarize.context import DecodeFailed, Options, Sampling
 from functions.summarize.engine import LlamaEngine
 from functions.summarize.planning import Plan
 from functions.summarize.tickets import Completion, DeadlineExpired
-from tests.conftest import WAIT_SECONDS, wait_until
+from tests.conftest import wait_until
 from tests.doubles import lead_model
+from tests.doubles.faulty_context import FaultyContext
 from tests.functions.summarize.conftest import idle
 
 ARTICLES = [
@@ -26,31 +26,6 @@ ARTICLES = [
     for line in (ROOT / "tests" / "data" / "articles.jsonl").read_text(encoding="utf-8").splitlines()
 ]
 PARALLEL = 4
-
-
-class FaultyContext(LlamaContext):
-    """The real context, whose `decode` fails for batches with a certain token, or until it is rebuilt."""
-
-    def __init__(self, path: Path, cells: int, sequences: int, options: Options) -> None:
-        super().__init__(path, cells, sequences, options)
-        self.poison: int | None = None
-        self.broken = False
-        self.rebuilt = 0
-        self.hold = threading.Event()
-        self.hold.set()
-
-    def decode(self, rows: Sequence[Row]) -> None:
-        self.hold.wait(WAIT_SECONDS)
-        if self.broken:
-            raise DecodeFailed("llama_decode returned -3")
-        if any(row.token == self.poison for row in rows):
-            raise DecodeFailed("llama_decode returned -1")
-        super().decode(rows)
-
-    def rebuild(self) -> None:
-        super().rebuild()
-        self.broken = False
-        self.rebuilt = getattr(self, "rebuilt", -1) + 1
 
 
 @dataclass(frozen=True)
