@@ -21,11 +21,15 @@ logger = logging.getLogger(__name__)
 
 @dataclass
 class Trace:
-    """One request so far. `phases` has milliseconds by the name of a phase. `left`: the client has gone."""
+    """One request so far. `phases` has milliseconds by the name of a phase. `left`: the client has gone.
+
+    `notes` are further fields of the log line.
+    """
 
     request_id: str
     caller: str = ""
     phases: dict[str, float] = field(default_factory=dict)
+    notes: dict[str, str] = field(default_factory=dict)
     left: bool = False
 
     def add(self, phase: str, milliseconds: float) -> None:
@@ -66,6 +70,7 @@ def log_request(finished: Trace, *, method: str, route: str, status: int, total_
         "route": route,
         "status": status,
         "total_ms": round(total_ms, 1),
+        **finished.notes,
         **{f"{name}_ms": round(milliseconds, 1) for name, milliseconds in finished.phases.items()},
     }
     text = " ".join(f"{name}={value}" for name, value in fields.items())

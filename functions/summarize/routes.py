@@ -18,8 +18,8 @@ from common.http.headers import qualities
 from common.logs import trace, unexpected
 from common.settings import get_settings
 from functions.summarize import service
+from functions.summarize.outputs import Answer, Output
 from functions.summarize.schemas import SummarizeRequest, SummarizeResponse
-from functions.summarize.service import Answer, Output
 
 EVENT_STREAM, JSON = "text/event-stream", "application/json"
 # For proxies: a stream that is collected first is none.
@@ -116,4 +116,5 @@ def _finished(answer: Answer, begun: float) -> SummarizeResponse:
     """The answer with the time that this request took, whoever it was made for first."""
     for phase, milliseconds in answer.phases.items():
         trace().add(phase, milliseconds)
+    trace().notes.update(answer.notes)
     return answer.response.model_copy(update={"inference_time_ms": round((time.monotonic() - begun) * 1000)})

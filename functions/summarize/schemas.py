@@ -24,6 +24,10 @@ class SummarizeRequest(BaseModel):
     seed: Annotated[int, Field(ge=0, le=MAX_SEED), AnyWholeNumber] | None = Field(
         None, description="the same seed gives the same summary"
     )
+    model: Literal["auto", "main"] = Field(
+        "auto",
+        description="main: only the main model writes; auto: where that has no time, a smaller one may stand in for it",
+    )
     stream: bool = Field(False, description="answer with Server-Sent Events, as `Accept: text/event-stream` does")
 
 
@@ -44,14 +48,14 @@ class SummarizeResponse(BaseModel):
     model_config = ConfigDict(protected_namespaces=())
 
     summary: str
-    model: str
+    model: str = Field(description="who wrote it: the main model, or the one that stands in for it")
     inference_time_ms: int
     finish_reason: Literal["stop", "length", "deadline"] = Field(
         description="length: `max_tokens` ended it; deadline: time did, after the last whole sentence"
     )
     usage: Usage
     condensed: bool = Field(description="the article was too long for the room or the time: sentences were left out")
-    input_tokens: int = Field(description="tokens of the whole article as it was sent")
+    input_tokens: int = Field(description="tokens of the whole article as it was sent, as the writer counts them")
     unsupported: list[str] | None = Field(
         None,
         exclude_if=lambda value: value is None,

@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 
 from common.errors import QueueFull
+from functions.summarize.outputs import Accepted, Answer, Keep, Output
 from functions.summarize.schemas import SummarizeRequest, SummarizeResponse, Usage
-from functions.summarize.service import ENTRY_BYTES, Accepted, Answer, Answers, Keep, Output, new_answers, shared
+from functions.summarize.service import ENTRY_BYTES, Answers, new_answers, shared
 
 PLENTY = 1_000_000
 BOUND_SECONDS = 10.0

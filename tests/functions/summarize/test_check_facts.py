@@ -13,9 +13,10 @@ from common.settings import get_settings
 from functions.summarize import service
 from functions.summarize.context import Sampling
 from functions.summarize.engine import LlamaEngine
+from functions.summarize.outputs import Answer
 from functions.summarize.schemas import SummarizeRequest, SummarizeResponse
-from functions.summarize.service import Answer
 from functions.summarize.tickets import Completion
+from functions.summarize.writers import Writers
 from tests.conftest import Runner, SettingsEnv, run_service
 
 OPENING = "The town of Lindholm opened a bridge on Monday. It took four years to build."
@@ -90,7 +91,7 @@ def answer(llama: LlamaEngine, text: str) -> SummarizeResponse:
         request = SummarizeRequest(text=text, temperature=0)
         *_, whole = [
             output
-            async for output in service.summarize(request, Inventing(llama), get_settings().summarize)  # type: ignore[arg-type]
+            async for output in service.summarize(request, Writers(Inventing(llama)), get_settings().summarize)  # type: ignore[arg-type]
         ]
         assert isinstance(whole, Answer)
         return whole

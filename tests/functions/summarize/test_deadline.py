@@ -14,9 +14,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from common.errors import FactoryError, Unavailable
 from functions.summarize import handler, routes, service
-from functions.summarize.engine import model
-from functions.summarize.planning import Plan
-from functions.summarize.service import Accepted, Answer, Output
+from functions.summarize.loading import model
+from functions.summarize.outputs import Accepted, Answer, Output
 from tests.conftest import Runner, SettingsEnv, problem, run_service
 
 OPENING = "The town of Lindholm opened a bridge on Monday. It took four years to build."
@@ -237,14 +236,13 @@ def test_a_full_queue_is_refused_at_once_and_open_again_when_a_place_is_free(
 ) -> None:
     settings_env(SUMMARIZE__PARALLEL=1, SUMMARIZE__MAX_WAITING=0, SUMMARIZE__ANSWER_CACHE_BYTES=0)
     engine = model.start().result(30)
-    place = engine.reserve(100, Plan(0, 100), None, False)
-    begun = time.monotonic()
-    full = post_in_process(handler.app, stream=stream)
+    with engine.places.hold():
+        begun = time.monotonic()
+        full = post_in_process(handler.app, stream=stream)
     assert time.monotonic() - begun < 5
     assert problem(full)["type"] == "urn:problem-type:factory:queue-full"
     assert full.status_code == 503
     assert int(full.headers["retry-after"]) >= 1
-    engine.release(place)
     assert done(post_in_process(handler.app, stream=stream))["summary"] == OPENING
 
 

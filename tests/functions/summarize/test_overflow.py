@@ -13,9 +13,10 @@ from common.settings import SummarizeSettings, get_settings
 from functions.summarize import service
 from functions.summarize.context import DecodeFailed, Sampling
 from functions.summarize.engine import LlamaEngine
+from functions.summarize.outputs import Accepted, Answer, Output
 from functions.summarize.planning import Plan
 from functions.summarize.schemas import SummarizeRequest, SummarizeResponse
-from functions.summarize.service import Accepted, Answer, Output
+from functions.summarize.writers import Writers
 from tests.conftest import wait_until
 from tests.functions.summarize.conftest import idle
 
@@ -46,7 +47,7 @@ def summarize(
     llama: LlamaEngine, asked: SummarizeRequest, settings: SummarizeSettings, deadline: float | None = None
 ) -> SummarizeResponse:
     async def listen() -> SummarizeResponse:
-        async with aclosing(service.summarize(asked, llama, settings, deadline)) as pieces:
+        async with aclosing(service.summarize(asked, Writers(llama), settings, deadline)) as pieces:
             heard = [piece async for piece in pieces]
         assert heard[0] == Accepted()
         assert isinstance(heard[-1], Answer)
@@ -126,7 +127,7 @@ def test_map_reduce_answers_of_the_whole_article_with_parts_made_side_by_side(ll
                 await asyncio.sleep(0.001)
 
         watcher = asyncio.create_task(watch())
-        async with aclosing(service.summarize(request(text), llama, configured("map_reduce"))) as pieces:
+        async with aclosing(service.summarize(request(text), Writers(llama), configured("map_reduce"))) as pieces:
             heard = [piece async for piece in pieces]
         watcher.cancel()
         assert heard[0] == Accepted()
@@ -175,7 +176,7 @@ async def first_text(pieces: AsyncGenerator[Output]) -> str:
 def test_a_generator_that_is_closed_early_frees_its_place(llama: LlamaEngine, overflow: str, after: str) -> None:
     async def leave() -> None:
         asked = request(article(40), stream=True)
-        async with aclosing(service.summarize(asked, llama, configured(overflow))) as pieces:
+        async with aclosing(service.summarize(asked, Writers(llama), configured(overflow))) as pieces:
             assert await anext(pieces) == Accepted()
             if after == "first text":
                 assert await first_text(pieces)
@@ -187,7 +188,9 @@ def test_a_generator_that_is_closed_early_frees_its_place(llama: LlamaEngine, ov
 def test_map_reduce_that_is_cancelled_among_its_parts_frees_every_place(llama: LlamaEngine) -> None:
     async def leave(places: int) -> None:
         async def listen() -> None:
-            async with aclosing(service.summarize(request(article(120)), llama, configured("map_reduce"))) as pieces:
+            async with aclosing(
+                service.summarize(request(article(120)), Writers(llama), configured("map_reduce"))
+            ) as pieces:
                 async for _ in pieces:
                     pass
 
@@ -240,7 +243,7 @@ def test_a_map_reduce_that_was_accepted_is_not_refused_for_others_who_came_later
     settings = configured("map_reduce", max_waiting=0)
 
     async def listen() -> Output:
-        async with aclosing(service.summarize(request(article(20)), llama, settings)) as pieces:
+        async with aclosing(service.summarize(request(article(20)), Writers(llama), settings)) as pieces:
             assert await anext(pieces) == Accepted()
             others = [llama.reserve(10, Plan(0, 10), None, False) for _ in range(settings.parallel)]
             try:
@@ -285,7 +288,7 @@ def test_a_summary_that_time_made_shorter_ends_with_a_sentence_and_says_so(
 ) -> None:
     whole = summarize(llama, request(article(3)), configured("condense"))
     short = tokens(llama, whole.summary) // 2 + 2
-    monkeypatch.setattr(llama, "plan", lambda demand, *_: Plan(demand.article, short))
+    monkeypatch.setattr(llama, "plan", lambda demand, *_, **__: Plan(demand.article, short))
     response = summarize(llama, request(article(3)), configured("condense"), time.monotonic() + 600)
     assert response.finish_reason == "deadline"
     assert response.usage.completion_tokens == short

@@ -10,10 +10,11 @@ from pathlib import Path
 import pytest
 
 from common.settings import get_settings
-from functions.summarize import engine, service
+from functions.summarize import loading, service
 from functions.summarize.engine import LlamaEngine
+from functions.summarize.outputs import Answer
 from functions.summarize.schemas import SummarizeRequest, SummarizeResponse
-from functions.summarize.service import Answer
+from functions.summarize.writers import Writers
 
 ARTICLES = Path(__file__).resolve().parents[2] / "data" / "articles.jsonl"
 SENTENCE_ENDINGS = tuple('.!?…"”’)')
@@ -30,7 +31,7 @@ async def summaries(llama: LlamaEngine, temperature: float) -> list[tuple[str, S
     for line in ARTICLES.read_text(encoding="utf-8").splitlines():
         article = json.loads(line)["text"]
         request = SummarizeRequest(text=article, temperature=temperature, seed=1)
-        async for piece in service.summarize(request, llama, get_settings().summarize):
+        async for piece in service.summarize(request, Writers(llama), get_settings().summarize):
             if isinstance(piece, Answer):
                 answered.append((article, piece.response))
     return answered
@@ -48,7 +49,7 @@ def test_the_model_gives_the_opening_of_articles_it_never_saw(llama: LlamaEngine
 
 
 def main() -> None:
-    llama = engine.load(lambda _: None)
+    llama = loading.load(lambda _: None)
     for temperature in (0.0, 0.7):
         answered = asyncio.run(summaries(llama, temperature))
         condensed = sum(answer.condensed for _, answer in answered)

@@ -15,9 +15,10 @@ from common.settings import SummarizeSettings
 from functions.summarize import service
 from functions.summarize.context import LlamaContext, Options, Sampler
 from functions.summarize.engine import LlamaEngine
+from functions.summarize.outputs import Answer
 from functions.summarize.schemas import SummarizeRequest, SummarizeResponse
-from functions.summarize.service import Answer
 from functions.summarize.thinking import Thinking, Thoughts
+from functions.summarize.writers import Writers
 from tests.conftest import wait_until
 from tests.doubles import lead_model
 from tests.functions.summarize.conftest import idle
@@ -142,7 +143,7 @@ def ask(llama: LlamaEngine, *, stream: bool = False, max_tokens: int = 60) -> tu
 
     async def outputs() -> tuple[str, SummarizeResponse]:
         text, answer = "", None
-        async with aclosing(service.summarize(request, llama, SummarizeSettings())) as pieces:
+        async with aclosing(service.summarize(request, Writers(llama), SummarizeSettings())) as pieces:
             async for piece in pieces:
                 if isinstance(piece, str):
                     text += piece
