@@ -1,14 +1,15 @@
 """Models that are loaded once, on first use or at warm-up, and that anyone may ask how they are.
 
     unloaded ──> downloading ──> loading ──> ready
-        ^             └──────┬──────┘
-        └── after a while ── failed
+        ^             └──────┬──────┘          │ dropped
+        └── after a while ── failed <──────────┘
 
 A load runs on a thread of its own, so no event loop waits for it, and it runs once however many callers ask.
 """
 
 import asyncio
 import logging
+import math
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -60,12 +61,26 @@ class LazyModel(Generic[T]):
     a loaded model has as `detail` and as `facts` is shown with it.
     """
 
-    def __init__(self, name: str, load: Callable[[Report], T]) -> None:
+    def __init__(
+        self,
+        name: str,
+        load: Callable[[Report], T],
+        wanted: Callable[[], bool] = lambda: True,
+        stand_in: "LazyModel[Any] | None" = None,
+        unload: Callable[[T], None] = lambda _: None,
+    ) -> None:
+        """A model that is not `wanted` now is none of `models()`. Where this one is not ready, `stand_in` answers.
+
+        `unload` gives back what a loaded model has, once nobody is given it any more; it may wait for those who were.
+        """
         if name in _registry:
             raise ValueError(f"a model named {name!r} is registered already")
         self.name = name
         self.warmed = False
+        self.stand_in = stand_in
         self._load = load
+        self._wanted = wanted
+        self._unload = unload
         self._lock = threading.Lock()
         self._status = ModelStatus("unloaded")
         self._started_at = 0.0
@@ -77,6 +92,20 @@ class LazyModel(Generic[T]):
     @property
     def status(self) -> ModelStatus:
         return self._status
+
+    @property
+    def wanted(self) -> bool:
+        return self._wanted()
+
+    @property
+    def dropped(self) -> bool:
+        return self._failed_at == math.inf
+
+    @property
+    def loaded(self) -> T | None:
+        """The model, where it is loaded."""
+        future = self._future
+        return future.result() if future is not None and future.done() and not future.exception() else None
 
     def start(self) -> "Future[T]":
         """Begin to load unless that is done or under way; returns at once with the future of the model."""
@@ -103,10 +132,31 @@ class LazyModel(Generic[T]):
             return future.result()
         raise self._not_ready()
 
-    def reset(self) -> None:
-        """Forget the loaded model; the next caller loads it again."""
+    def drop(self, reason: str) -> "Future[Any]":
+        """Nobody is given the model any more, and it is not loaded again; unloads it, which may take a while.
+
+        A load that is under way unloads what it has loaded: the future tells when, and is done where none is.
+        """
         with self._lock:
-            self._future, self._status, self.warmed, self._failures = None, ModelStatus("unloaded"), False, 0
+            dropped, model, again = self._future, self.loaded, self.dropped
+            self._future = Future()
+            self._future.set_exception(ModelLoadFailed(reason))
+            self._status = ModelStatus("failed", None, without_folders(reason))
+            self._failed_at = math.inf
+        if not again:
+            logger.warning("model %s: %s", self.name, reason)
+        if model is not None:
+            self._unload(model)
+        return dropped or self._future
+
+    def reset(self) -> None:
+        """Forget the model, and unload it; the next caller loads it again."""
+        with self._lock:
+            model = self.loaded
+            self._future, self._status, self.warmed = None, ModelStatus("unloaded"), False
+            self._failures, self._failed_at = 0, 0.0
+        if model is not None:
+            self._unload(model)
 
     def _run(self, future: "Future[T]") -> None:
         def report(status: ModelStatus) -> None:
@@ -118,19 +168,34 @@ class LazyModel(Generic[T]):
         try:
             model = self._load(report)
         except Exception as error:
-            if isinstance(error, ModelLoadFailed):
-                logger.error("model %s: %s", self.name, error)
-            else:
-                logger.exception("model %s could not be loaded", self.name)
-            self._failed_at = time.monotonic()
-            report(ModelStatus("failed", None, str(error) or type(error).__name__))
-            future.set_exception(error)
-            if self.warmed:
-                self._retry_later(future)
-        else:
+            self._failed(future, error, report)
+            return
+        with self._lock:
+            is_wanted = self._future is future
+            if is_wanted:
+                report(ModelStatus("ready", 1.0, getattr(model, "detail", ""), facts=getattr(model, "facts", {})))
+                future.set_result(model)
+        if is_wanted:
             logger.info("model %s ready after %.2f s", self.name, time.monotonic() - self._started_at)
-            report(ModelStatus("ready", 1.0, getattr(model, "detail", ""), facts=getattr(model, "facts", {})))
-            future.set_result(model)
+            return
+        try:
+            self._unload(model)
+        finally:
+            future.set_exception(ModelLoadFailed("it is not wanted any more"))
+
+    def _failed(self, future: "Future[T]", error: Exception, report: Report) -> None:
+        with self._lock:
+            is_wanted = self._future is future
+            if is_wanted:
+                self._failed_at = time.monotonic()
+                report(ModelStatus("failed", None, str(error) or type(error).__name__))
+        if is_wanted and isinstance(error, ModelLoadFailed):
+            logger.error("model %s: %s", self.name, error)
+        elif is_wanted:
+            logger.error("model %s could not be loaded", self.name, exc_info=error)
+        future.set_exception(error)
+        if is_wanted and self.warmed:
+            self._retry_later(future)
 
     def _retry_later(self, failed: "Future[T]") -> None:
         """Without it a model whose download failed would only be fetched while the next caller waits."""
@@ -149,7 +214,7 @@ class LazyModel(Generic[T]):
         now = time.monotonic()
         if status.state == "failed":
             detail = f"the model {self.name!r} could not be loaded: {status.detail}"
-            retry_after = RETRY_SECONDS - (now - self._failed_at)
+            retry_after = RETRY_SECONDS - (now - min(now, self._failed_at))
         else:
             share = f", {status.progress:.0%} done" if status.progress is not None else ""
             reason = f" ({status.detail})" if status.detail else ""
@@ -163,8 +228,21 @@ class LazyModel(Generic[T]):
 
 
 def models() -> Mapping[str, LazyModel[Any]]:
-    """Every model that this process knows of, by name."""
-    return MappingProxyType(_registry)
+    """Every model that is wanted of this process, by name."""
+    return MappingProxyType({name: model for name, model in _registry.items() if model.wanted})
+
+
+def reset_all() -> None:
+    """Forget every loaded model, also of those that are not wanted any more."""
+    for model in _registry.values():
+        model.reset()
+
+
+def answerable() -> bool:
+    """Whether each model that was loaded ahead is there, or the one that stands in for it."""
+    standing_in = {model.stand_in for model in _registry.values()}
+    needed = [model for model in models().values() if model.warmed and model not in standing_in]
+    return all(model.loaded or (model.stand_in and model.stand_in.loaded) for model in needed)
 
 
 def _follow(future: "Future[T]") -> "Future[None]":

@@ -23,7 +23,9 @@ def main() -> None:
     try:
         wanted = gliner.resolve(settings.extract)
         language = llama.resolve(settings.summarize)
-        files = [language.file, *([language.adapter] if language.adapter else []), *wanted.files]
+        small = llama.resolve_stand_in(settings.summarize)
+        first = [small.file] if small else []
+        files = [*first, language.file, *([language.adapter] if language.adapter else []), *wanted.files]
         while files:
             file = files.pop(0)
             with tqdm(total=100, unit="%", disable=not sys.stderr.isatty(), leave=False) as bar:

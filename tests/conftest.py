@@ -17,7 +17,7 @@ import pytest
 from hypothesis import settings
 
 from benchmarks.harness.service import Service, factory, run
-from common.lazy import models
+from common import lazy
 from common.settings import PREFIX, get_settings
 from tests.doubles import lead_model
 from tests.doubles.edge_server import SpeechCloud
@@ -76,11 +76,9 @@ def settings_env(monkeypatch: pytest.MonkeyPatch) -> SettingsEnv:
 @pytest.fixture
 def fresh_models() -> Iterator[None]:
     """Models are loaded anew within the test, and again after it."""
-    for model in models().values():
-        model.reset()
+    lazy.reset_all()
     yield
-    for model in models().values():
-        model.reset()
+    lazy.reset_all()
 
 
 def wait_until(condition: Callable[[], bool], what: str, seconds: float = WAIT_SECONDS) -> None:

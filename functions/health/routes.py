@@ -18,7 +18,7 @@ async def health() -> HealthResponse:
 
 @router.get(
     "/health/ready",
-    summary="200 when every warmed model is loaded, else 503",
+    summary="200 when every warmed model is loaded, or what stands in for it; else 503",
     responses={503: {"model": HealthResponse}},
 )
 async def health_ready(response: Response) -> HealthResponse:

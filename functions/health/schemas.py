@@ -35,7 +35,7 @@ class HealthResponse(BaseModel):
     loop_lag_ms: float | None = Field(
         description="the longest that the event loop kept anybody waiting within the last minute; null on AWS Lambda"
     )
-    llama_loaded: bool
+    llama_loaded: bool = Field(description="the main model of /summarize; another may stand in for it before")
     gliner_loaded: bool
     models: dict[str, ModelHealth] = Field(description="each model that this process knows of, by name")
     upstreams: dict[str, UpstreamHealth] = Field(description="each service elsewhere that this process uses, by name")

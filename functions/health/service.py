@@ -39,5 +39,5 @@ def report() -> HealthResponse:
 
 
 def is_ready() -> bool:
-    """Whether every model that was warmed is loaded; a process that warms none is ready at once."""
-    return all(model.status.state == "ready" for model in lazy.models().values() if model.warmed)
+    """Whether all that was loaded ahead can be answered with; a process that loads nothing ahead is ready at once."""
+    return lazy.answerable()

@@ -40,7 +40,13 @@ MOST_LAYERS = 512
 LEAST_CONTEXT = 512
 
 
-def check(path: Path, context: int, limit: int | None = None, adapter: Path | None = None, sequences: int = 1) -> None:
+def check(
+    path: Path,
+    context: int,
+    limit: int | None = None,
+    adapter: Path | None = None,
+    sequences: int = 1,
+) -> None:
     """Raise ModelLoadFailed, with what to do, when the model is over the memory.
 
     Counted are its weights, those of `adapter`, and a cache of `context` tokens for so many `sequences`.
@@ -64,6 +70,15 @@ def check(path: Path, context: int, limit: int | None = None, adapter: Path | No
             "FACTORY_SUMMARIZE__QUANTIZATION to Q3_K_M, or FACTORY_SUMMARIZE__MODEL to a smaller preset "
             "(llama-3.2-3b, llama-3.2-1b)"
         )
+
+
+def needed_bytes(path: Path, context: int, adapter: Path | None = None, sequences: int = 1) -> int:
+    """Weights and cache of a model; 0 where its header does not tell."""
+    try:
+        cache = cache_bytes(gguf_header.read(path).values, context, sequences)
+        return cache + _weights_bytes(path) + (adapter.stat().st_size if adapter else 0)
+    except (*UNREADABLE, TypeError, ArithmeticError):
+        return 0
 
 
 def trained_tokens(path: Path) -> int | None:

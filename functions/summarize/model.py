@@ -1,5 +1,6 @@
 """Which GGUF the setting `model` stands for: a preset, or an address as `common.model_files` reads it."""
 
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from importlib import metadata
 from pathlib import Path
@@ -88,7 +89,7 @@ PRESETS = {
 
 def resolve(settings: SummarizeSettings) -> Llama:
     """The model that the settings name; raises ModelLoadFailed for a name that means nothing."""
-    found = _found(settings)
+    found = _found(settings, settings.model)
     if "adapter" in settings.model_fields_set:
         # Also where it is set to none: then there is not even ours.
         found = replace(found, adapter=adapter.resolve(settings))
@@ -96,8 +97,22 @@ def resolve(settings: SummarizeSettings) -> Llama:
     return replace(found, name=settings.model_name or name, context=settings.context or found.context)
 
 
-def _found(settings: SummarizeSettings) -> Llama:
-    wanted = settings.model
+def resolve_stand_in(settings: SummarizeSettings) -> Llama | None:
+    """The model that stands in for that; None where none is set, or the same file. Raises ModelLoadFailed."""
+    if settings.stand_in is None:
+        return None
+    try:
+        found = _found(settings, settings.stand_in)
+    except ModelLoadFailed as error:
+        raise ModelLoadFailed(f"FACTORY_SUMMARIZE__STAND_IN: {error}") from None
+    # A main model whose name means nothing is no reason to have none at all.
+    with suppress(ModelLoadFailed):
+        if _same(found.file, _found(settings, settings.model).file):
+            return None
+    return replace(found, name=_adapted(found.name, found.adapter)) if found.adapter else found
+
+
+def _found(settings: SummarizeSettings, wanted: str) -> Llama:
     if wanted == EMBEDDED:
         return _embedded()
     if (preset := PRESETS.get(wanted)) is None:
@@ -137,6 +152,12 @@ def _addressed(wanted: str) -> Llama:
     if isinstance(found, HubFile) and not found.file:
         raise ModelLoadFailed(f"{wanted} names no file; hf://owner/name/file.gguf does")
     return Llama(found, _stem(found), DEFAULT_CONTEXT)
+
+
+def _same(one: ModelFile, other: ModelFile) -> bool:
+    if isinstance(one, Path) and isinstance(other, Path):
+        return one.resolve() == other.resolve()
+    return one == other
 
 
 def _adapted(name: str, file: ModelFile) -> str:

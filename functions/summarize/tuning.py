@@ -14,7 +14,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -48,6 +48,7 @@ REPACK_BYTES_PER_SECOND = 250_000_000
 REPACK_MEMORY = 2
 # From the child's own limit until it is killed: its start, and a measurement that takes longer than expected.
 GRACE_SECONDS = 2.0
+NICENESS = 19
 
 
 @dataclass(frozen=True)
@@ -70,10 +71,13 @@ class Measurement:
         return f"{_text(self.options)}: {self.rows:3} rows, {speeds}, {self.request_seconds:5.1f} s a request"
 
 
-def choose(model: Path, settings: SummarizeSettings, adapter: Path | None = None) -> Options:
+def choose(
+    model: Path, settings: SummarizeSettings, adapter: Path | None = None, busy: Callable[[], bool] = lambda: False
+) -> Options:
     """The options to load `model` with: those of the settings, for the rest the measured ones, with `adapter` on it.
 
-    Takes up to `tuning_seconds` when this host has not seen the model before. It does not fail.
+    Takes up to `tuning_seconds` when this host has not seen the model before. It does not fail. Where another model was
+    `busy` meanwhile, the outcome is used, but not kept.
     """
     overrides = _overrides(settings)
     options = _options(overrides)
@@ -88,11 +92,14 @@ def choose(model: Path, settings: SummarizeSettings, adapter: Path | None = None
             options = _options(known | overrides)
             logger.info("tuning: %s (measured before)", _text(options))
             return options
+        disturbed = busy()
         table = measure(model, settings.tuning_seconds, overrides, adapter)
+        disturbed = disturbed or busy()
         if table:
             options = winner(table).options
             logger.info("tuning: %s (the best of %d measurements)", _text(options), len(table))
-            save(model, settings, overrides, table, adapter)
+            if not disturbed:
+                save(model, settings, overrides, table, adapter)
     except (OSError, ValueError) as error:
         logger.warning("tuning: %s", error)
     return options
@@ -315,6 +322,8 @@ def pass_seconds(model: LlamaContext, position: int, rows: int) -> float:
 
 def _child(path: Path, seconds: float, overrides: Mapping[str, Any], adapter: Path | None) -> None:
     end_with_parent()
+    # Another model may have somebody to answer, who is not to wait for this.
+    os.nice(NICENESS)
     # Should memory run out after all, the kernel is to end this process and not the service.
     with contextlib.suppress(OSError):
         Path("/proc/self/oom_score_adj").write_text("1000", encoding="ascii")

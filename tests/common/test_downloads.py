@@ -188,6 +188,15 @@ def test_after_a_kill_the_next_process_goes_on(hub: HubServer, tmp_path: Path) -
     assert hub.bytes_sent <= len(LARGE) + BUFFER_BYTES
 
 
+def test_the_stand_in_is_fetched_before_the_model_that_it_stands_in_for(hub: HubServer, tmp_path: Path) -> None:
+    hub.add(REPO, "other.gguf", LARGE)
+    env = environment(hub, tmp_path, FACTORY_SUMMARIZE__STAND_IN=f"hf://{REPO}/other.gguf")
+    with prefetch(env) as process:
+        output, log = process.communicate(timeout=60)
+    assert process.returncode == 0, log
+    assert [Path(line).name for line in output.splitlines()[:2]] == ["other.gguf", "model.gguf"]
+
+
 def test_four_processes_at_once_download_once(hub: HubServer, tmp_path: Path) -> None:
     hub.pace_bytes_per_second = 1_500_000
     processes = [prefetch(environment(hub, tmp_path)) for _ in range(4)]

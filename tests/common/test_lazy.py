@@ -1,6 +1,7 @@
 import asyncio
 import threading
 from collections.abc import Callable
+from dataclasses import dataclass, field
 
 import pytest
 
@@ -124,3 +125,98 @@ def test_two_models_cannot_take_the_same_name(build_model: BuildModel) -> None:
     build_model(lambda _: "a")
     with pytest.raises(ValueError, match="registered already"):
         build_model(lambda _: "b")
+
+
+@dataclass
+class Loads:
+    """Loads of a model that each wait for `gate`; what was loaded and what was unloaded."""
+
+    gate: threading.Event = field(default_factory=threading.Event)
+    loaded: list[str] = field(default_factory=list)
+    unloaded: list[str] = field(default_factory=list)
+
+    def load(self, _: Report) -> str:
+        assert self.gate.wait(10)
+        self.loaded.append(f"model {len(self.loaded)}")
+        return self.loaded[-1]
+
+    def model(self, name: str = "test") -> LazyModel[str]:
+        return LazyModel(name, self.load, unload=self.unloaded.append)
+
+
+@pytest.fixture
+def loads(monkeypatch: pytest.MonkeyPatch) -> Loads:
+    monkeypatch.setattr(lazy, "_registry", {})
+    return Loads()
+
+
+def test_a_dropped_model_is_unloaded_and_never_loaded_again(loads: Loads, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lazy, "RETRY_SECONDS", 0.0)
+    model = loads.model()
+    loads.gate.set()
+    model.warm()
+    assert model.start().result(10) == "model 0"
+    assert model.drop("there is no room").done()
+    assert (loads.unloaded, model.loaded, model.dropped) == (["model 0"], None, True)
+    assert model.status == ModelStatus("failed", None, "there is no room")
+    for _ in range(2):
+        with pytest.raises(ModelNotReady, match="there is no room"):
+            asyncio.run(model.ready(10))
+    threading.Event().wait(0.05)
+    assert loads.loaded == ["model 0"]
+
+
+def test_what_is_dropped_while_it_loads_is_unloaded_and_given_to_nobody(loads: Loads) -> None:
+    async def call() -> None:
+        model = loads.model()
+        caller = asyncio.create_task(model.ready(10))
+        await asyncio.sleep(0)
+        dropped = model.drop("there is no room")
+        assert not dropped.done()
+        loads.gate.set()
+        with pytest.raises(ModelNotReady, match="there is no room"):
+            await caller
+        assert dropped.exception(10)
+        assert (loads.loaded, loads.unloaded, model.loaded) == (["model 0"], ["model 0"], None)
+        assert model.status.state == "failed"
+
+    asyncio.run(call())
+
+
+def test_a_model_is_dropped_with_one_line_however_often(loads: Loads, caplog: pytest.LogCaptureFixture) -> None:
+    model = loads.model()
+    for _ in range(3):
+        assert model.drop("there is no room").done()
+    assert len(caplog.messages) == 1
+
+
+@pytest.mark.parametrize("is_loaded", [True, False])
+def test_a_model_that_is_reset_is_unloaded_and_loaded_anew(loads: Loads, is_loaded: bool) -> None:
+    model = loads.model()
+    first = model.start()
+    if is_loaded:
+        loads.gate.set()
+        first.result(10)
+    model.reset()
+    loads.gate.set()
+    assert model.start().result(10) in ("model 0", "model 1")
+    wait_until(lambda: len(loads.unloaded) == 1, "the first one is unloaded")
+    assert model.loaded not in loads.unloaded
+    assert len(loads.loaded) == 2
+
+
+def test_a_stand_in_answers_for_the_model_that_is_not_there(loads: Loads) -> None:
+    stand_in = loads.model("stand-in")
+    coming = Loads()
+    model = LazyModel("test", coming.load, stand_in=stand_in)
+    model.warm()
+    stand_in.warm()
+    assert not lazy.answerable()
+    loads.gate.set()
+    stand_in.start().result(10)
+    assert lazy.answerable()
+    stand_in.drop("there is no room")
+    assert not lazy.answerable()
+    coming.gate.set()
+    model.start().result(10)
+    assert lazy.answerable()

@@ -16,7 +16,7 @@ from functions.extract import model as gliners
 from functions.extract.handler import app as extract_app
 from functions.extract.model import CONFIG, HUB_FILE, TOKENIZER
 from functions.health.handler import app as health_app
-from functions.summarize import engine as summarize_engine
+from functions.summarize import loading as summarize_loading
 from functions.summarize import model as llamas
 from functions.summarize.handler import app as summarize_app
 from tests.conftest import MINIATURE, SettingsEnv, problem, wait_until
@@ -83,9 +83,9 @@ def check_downloading(name: str, repo: str, refused: httpx.Response) -> None:
 
 
 def test_a_summary_of_a_preset_that_downloads(presets: HubServer) -> None:
-    halfway(summarize_engine.model, presets, 3_000_000)
+    halfway(summarize_loading.model, presets, 3_000_000)
     check_downloading("llama", LLAMA.repo, call(summarize_app, "POST", "/summarize", ARTICLE))
-    finish(summarize_engine.model)
+    finish(summarize_loading.model)
     answer = call(summarize_app, "POST", "/summarize", ARTICLE)
     assert (answer.status_code, answer.json()["model"]) == (200, "Llama-3.2-1B-Instruct-Q4_K_M")
     assert presets.downloads(LLAMA_FILE) == 1

@@ -16,6 +16,12 @@ def test_profile_sets_defaults_and_a_variable_overrides_one_of_them(settings_env
     assert (settings.summarize.model, settings.extract.model) == ("embedded", "embedded")
 
 
+@pytest.mark.parametrize(("profile", "stand_in"), [("space", "llama-3.2-1b"), ("embedded", None), ("lambda", None)])
+def test_only_a_space_has_a_stand_in_by_default(settings_env: SettingsEnv, profile: str, stand_in: str | None) -> None:
+    settings_env(PROFILE=profile)
+    assert get_settings().summarize.stand_in == stand_in
+
+
 def test_space_profile_names_the_real_models(settings_env: SettingsEnv) -> None:
     settings_env(PROFILE="space")
     assert get_settings().summarize.model == "llama-3-8b"

@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from common.settings import PREFIX, get_settings
-from functions.summarize import engine
+from functions.summarize import loading
 from functions.summarize.context import SHARED_SEQUENCE
 from functions.summarize.engine import LlamaEngine
 from tests.conftest import SettingsEnv
@@ -18,7 +18,7 @@ def llama() -> LlamaEngine:
         for name, value in lead_model.SETTINGS.items():
             patch.setenv(PREFIX + name, str(value))
         get_settings.cache_clear()
-        return engine.load(lambda _: None)
+        return loading.load(lambda _: None)
 
 
 @pytest.fixture(scope="session")

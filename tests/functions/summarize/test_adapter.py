@@ -13,7 +13,7 @@ from common import host
 from common.errors import ModelLoadFailed
 from common.remote_files import HubFile
 from common.settings import ROOT, SummarizeSettings
-from functions.summarize import adapter, engine, gguf_header, memory, tuning
+from functions.summarize import adapter, gguf_header, loading, memory, tuning
 from functions.summarize.context import LlamaContext, Options, Row, Sampling
 from tests.conftest import SettingsEnv
 from tests.doubles import tiny_gguf
@@ -179,12 +179,12 @@ def test_an_adapter_is_found_where_a_model_would_be() -> None:
 def test_an_address_that_means_nothing_names_the_setting(wanted: str, reason: str, settings_env: SettingsEnv) -> None:
     settings_env(SUMMARIZE__ADAPTER=wanted)
     with pytest.raises(ModelLoadFailed, match=rf"^FACTORY_SUMMARIZE__ADAPTER: .*{reason}"):
-        engine.load(lambda _: None)
+        loading.load(lambda _: None)
 
 
 def test_the_engine_tells_of_its_adapter(model: Path, lora: Path, settings_env: SettingsEnv) -> None:
     settings_env(SUMMARIZE__MODEL=model, SUMMARIZE__ADAPTER=lora)
-    assert engine.load(lambda _: None).facts == {"adapter": f"lora.gguf, {lora.stat().st_size / 1e6:.1f} MB"}
+    assert loading.load(lambda _: None).facts == {"adapter": f"lora.gguf, {lora.stat().st_size / 1e6:.1f} MB"}
 
 
 def test_an_adapter_counts_when_memory_is_checked(model: Path, lora: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from common import host
 from common.errors import ModelLoadFailed
-from functions.summarize import engine, gguf_header, memory
+from functions.summarize import gguf_header, loading, memory
 from functions.summarize.context import LlamaContext, Options, _error_log
 from tests.conftest import SettingsEnv
 from tests.doubles import lead_model, tiny_gguf
@@ -110,7 +110,7 @@ def test_a_model_is_checked_before_it_is_loaded(
     monkeypatch.setattr(host, "memory_bytes", lambda: 2_000_000_000)
     settings_env(SUMMARIZE__MODEL=path, SUMMARIZE__CONTEXT="none")
     with pytest.raises(ModelLoadFailed, match=r"large\.gguf needs 5\.9 GB of memory .* a cache of 4096 tokens"):
-        engine.load(lambda _: None)
+        loading.load(lambda _: None)
 
 
 @pytest.mark.parametrize(

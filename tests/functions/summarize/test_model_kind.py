@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from common.errors import ModelLoadFailed
-from functions.summarize import engine, model_kind
+from functions.summarize import loading, model_kind
 from tests.conftest import SettingsEnv
 from tests.doubles import tiny_gguf
 
@@ -40,7 +40,7 @@ def test_what_is_no_decoder_is_refused_by_name(what: str, tmp_path: Path, settin
     architecture, values, words = REFUSED[what]
     settings_env(SUMMARIZE__MODEL=tiny_gguf.write_header(tmp_path / "some.gguf", architecture, values=values))
     with pytest.raises(ModelLoadFailed) as error:
-        engine.load(lambda _: None)
+        loading.load(lambda _: None)
     assert str(error.value).startswith(f"some.gguf is {words}")
     assert str(error.value).endswith(NEEDED)
 
@@ -86,7 +86,7 @@ def test_what_is_no_model_is_refused_by_name(what: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize("architecture", tiny_gguf.KINDS)
 def test_a_decoder_is_loaded(architecture: str, tmp_path: Path, settings_env: SettingsEnv) -> None:
     settings_env(SUMMARIZE__MODEL=tiny_gguf.write(tmp_path / "some.gguf", architecture), SUMMARIZE__TUNING_SECONDS=0)
-    assert engine.load(lambda _: None).name == "some"
+    assert loading.load(lambda _: None).name == "some"
 
 
 def test_a_context_is_no_longer_than_the_model_was_trained_for(
@@ -94,8 +94,8 @@ def test_a_context_is_no_longer_than_the_model_was_trained_for(
 ) -> None:
     path = tiny_gguf.write(tmp_path / "short.gguf", "llama", values={"context_length": 1024})
     settings_env(SUMMARIZE__MODEL=path, SUMMARIZE__CONTEXT="none")
-    assert engine.load(lambda _: None).context_tokens == 1024
-    caplog.set_level(logging.WARNING, engine.__name__)
+    assert loading.load(lambda _: None).context_tokens == 1024
+    caplog.set_level(logging.WARNING, loading.__name__)
     settings_env(SUMMARIZE__MODEL=path, SUMMARIZE__CONTEXT=2048)
-    assert engine.load(lambda _: None).context_tokens == 2048
+    assert loading.load(lambda _: None).context_tokens == 2048
     assert "FACTORY_SUMMARIZE__CONTEXT is 2048, but short.gguf was trained for 1024 tokens" in caplog.text
