@@ -4,6 +4,8 @@
 # make coverage: the suite once more, with the branches that it takes
 # make lock   pin requirements/*.txt anew from pyproject.toml
 # make bench-summarize, bench-summarize-8b: /summarize beside other servers; see benchmarks/README.md
+# make bench-stand-in: the same of our own sides only, with a model that stands in for the 8B and without
+# make bench-min-read: what of a reference summary is in what is read, by how much is read
 # make bench-quality: are summaries faithful, and do they have what matters? with the articles that are held back
 # make bench-models: what each model costs here: memory, speed, time for an article
 # make bench-backends: llama.cpp built portably beside native, and each CPU backend by itself
@@ -34,8 +36,8 @@ ifeq ($(filter native portable,$(LLAMA_BUILD)),)
 $(error LLAMA_BUILD is native or portable, not "$(LLAMA_BUILD)")
 endif
 
-.PHONY: run test coverage lint format lock clean bench-summarize bench-summarize-8b bench-quality bench-condense bench-models bench-backends \
-	soak-summarize bench-extract bench-exports bench-audio image-test siege fuzz
+.PHONY: run test coverage lint format lock clean bench-summarize bench-summarize-8b bench-stand-in bench-min-read bench-quality bench-condense \
+	bench-models bench-backends soak-summarize bench-extract bench-exports bench-audio image-test siege fuzz
 
 run: $(VENV)/models.stamp
 	@exec $(BIN)/python local_runner.py
@@ -139,8 +141,23 @@ bench-summarize: $(VENV)/dev.stamp $(BENCH)/peers.stamp $(BENCH_MODELS)/llama-1b
 	$(BIN)/python -m benchmarks.summarize.overhead --model $(BENCH_MODELS)/llama-1b.gguf
 	$(BIN)/python -m benchmarks.summarize.newsdesk --model $(BENCH_MODELS)/llama-1b.gguf
 
-bench-summarize-8b: $(VENV)/dev.stamp $(BENCH)/peers.stamp $(BENCH_MODELS)/llama-8b.gguf
-	$(BIN)/python -m benchmarks.summarize.deadline --model $(BENCH_MODELS)/llama-8b.gguf
+TRUE_SHAPES := $(BENCH_MODELS)/llama-8b.gguf $(BENCH_MODELS)/llama-1b.gguf
+DEADLINE := -m benchmarks.summarize.deadline --model $(BENCH_MODELS)/llama-8b.gguf --stand-in $(BENCH_MODELS)/llama-1b.gguf
+
+bench-summarize-8b: $(VENV)/dev.stamp $(BENCH)/peers.stamp $(TRUE_SHAPES)
+	$(BIN)/python $(DEADLINE)
+
+# PICTURE= draws none. 8B and 1B are not trained: who writes, and when, is true, what they write is noise.
+PICTURE ?= --picture docs/summarize-crowd.svg
+
+bench-stand-in: $(VENV)/dev.stamp $(TRUE_SHAPES)
+	$(BIN)/python $(DEADLINE) --sides "factory,factory with a stand-in" --parts one,crowd,desk,fair,start $(PICTURE)
+	$(BIN)/python -m benchmarks.summarize.overhead --model $(BENCH_MODELS)/llama-8b.gguf \
+		--stand-in $(BENCH_MODELS)/llama-1b.gguf
+
+bench-min-read: $(VENV)/service.stamp
+	$(BIN)/python -m benchmarks.summarize.min_read
+	$(BIN)/python -m benchmarks.summarize.min_read --articles training/news/news.jsonl
 
 # QUALITY="--side .. --show 10" asks other models and other ways; see benchmarks/summarize/quality.py.
 QUALITY ?= --held-back --show 10 --side "embedded" --side "wait 2 s: wait=2"

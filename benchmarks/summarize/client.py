@@ -16,7 +16,10 @@ Dialect = Literal["factory", "openai"]
 
 @dataclass
 class Answer:
-    """Times are of `time.perf_counter`. `tokens` is what the side counted, or else how many pieces it sent."""
+    """Times are of `time.perf_counter`. `tokens` is what the side counted, or else how many pieces it sent.
+
+    `writer` and `input_tokens`, those of the whole article as the writer counts them, are known of our own sides.
+    """
 
     sent: float
     ended: float = 0.0
@@ -28,6 +31,8 @@ class Answer:
     prompt_tokens: int | None = None
     cached_tokens: int = 0
     condensed: bool = False
+    writer: str | None = None
+    input_tokens: int | None = None
     finish_reason: str | None = None
     retry_after: float | None = None
     phases: dict[str, float] = field(default_factory=dict)
@@ -128,7 +133,8 @@ class Client:
     def _body(self, answer: Answer, data: dict[str, Any]) -> None:
         if self._factory:
             answer.text, answer.finish_reason = data["summary"], data["finish_reason"]
-            answer.condensed = data["condensed"]
+            answer.condensed, answer.writer = data["condensed"], data["model"]
+            answer.input_tokens = data["input_tokens"]
         else:
             choice = data["choices"][0]
             answer.text, answer.finish_reason = choice["message"]["content"], choice["finish_reason"]

@@ -35,7 +35,7 @@ from benchmarks.summarize.client import Dialect
 PEERS = str(ROOT / ".venv-bench-summarize/bin/python")
 DEFAULT_THREADS = 2
 CONTEXT_TOKENS = 8192
-OURS, BARE = "factory", "Llama()"
+OURS, WITH_STAND_IN, BARE = "factory", "factory with a stand-in", "Llama()"
 BEST_FLAGS = ("n_parallel=4", "kv_unified=true", "no_extra_bufts=true", "n_batch=64", "n_ubatch=64")
 AD_HOC = "xllamacpp:"
 
@@ -48,12 +48,17 @@ class Side:
     dialect: Dialect
     program: Callable[[Path, Mapping[str, object]], Program]
 
+    @property
+    def is_ours(self) -> bool:
+        return self.dialect == "factory"
 
-def _factory(threads: int, context: int) -> Side:
+
+def _factory(name: str, threads: int, context: int, stand_in: Path | None = None) -> Side:
     def program(model: Path, extra: Mapping[str, object]) -> Program:
         summarize = {
             "MODEL": model,
             "MODEL_NAME": model.stem,
+            "STAND_IN": stand_in or "none",
             "CONTEXT": context,
             "THREADS": threads,
             "ANSWER_CACHE_BYTES": 0,
@@ -61,10 +66,12 @@ def _factory(threads: int, context: int) -> Side:
             # Measured at the first start and kept for the others; not where a service of this machine keeps its own.
             "CACHE_FOLDER": CACHE / "factory",
         }
-        settings = {f"SUMMARIZE__{name}": value for name, value in summarize.items()}
-        return factory({"PROFILE": "space", "WARM_UP": True, "LOG_LEVEL": "WARNING", **settings, **extra})
+        settings = {f"SUMMARIZE__{setting}": value for setting, value in summarize.items()}
+        # Nothing is downloaded beside a measurement: there is no GLiNER, unless `extra` names one.
+        others = {"PROFILE": "space", "WARM_UP": True, "LOG_LEVEL": "WARNING", "OFFLINE": True}
+        return factory({**others, **settings, **extra})
 
-    return Side(OURS, "factory", program)
+    return Side(name, "factory", program)
 
 
 def _peer(name: str, command: Callable[[str, str], list[str]]) -> Side:
@@ -93,10 +100,16 @@ def _bare(threads: int, context: int) -> Side:
     return _peer(BARE, lambda model, port: [module, model, port, *numbers])
 
 
-def choose(names: str | None, threads: int, context: int = CONTEXT_TOKENS) -> list[Side]:
+def ours(threads: int, context: int, stand_in: Path | None) -> list[Side]:
+    """The service by itself, and with a model that stands in where one is given."""
+    alone = _factory(OURS, threads, context)
+    return [alone] if stand_in is None else [alone, _factory(WITH_STAND_IN, threads, context, stand_in)]
+
+
+def choose(names: str | None, threads: int, context: int = CONTEXT_TOKENS, stand_in: Path | None = None) -> list[Side]:
     """The sides that `names` lists, comma-separated; `xllamacpp:FLAG+FLAG` is one with these flags, for trials."""
     sides = [
-        _factory(threads, context),
+        *ours(threads, context, stand_in),
         _llama_cpp_server(threads, context),
         _xllamacpp("xllamacpp", threads, context),
         _xllamacpp("xllamacpp best", threads, context, *BEST_FLAGS),
