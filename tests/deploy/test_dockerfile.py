@@ -8,7 +8,7 @@ import pytest
 from samtranslator.yaml_helper import yaml_parse
 
 from common.remote_files import HubFile
-from common.settings import PREFIX, ExtractSettings, SummarizeSettings, load_settings
+from common.settings import PREFIX, load_settings
 from functions.extract import model as gliner
 from functions.summarize import model as llama
 from tests.conftest import ROOT
@@ -133,14 +133,18 @@ def test_it_listens_where_a_space_looks_and_its_settings_are_known(monkeypatch: 
     assert f"app_port: {settings.port}" in (ROOT / "README.md").read_text(encoding="utf-8")
 
 
-def test_a_space_preloads_what_its_profile_wants() -> None:
+def test_a_space_preloads_what_its_profile_wants(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(f"{PREFIX}PROFILE", "space")
+    settings = load_settings()
     front_matter = yaml_parse((ROOT / "README.md").read_text(encoding="utf-8").split("---")[1])
-    summarize, extract = SummarizeSettings(), ExtractSettings()
-    files = [llama.resolve(summarize).file, *gliner.resolve(extract).files]
+    stand_in = llama.resolve_stand_in(settings.summarize)
+    assert stand_in is not None
+    files = [stand_in.file, llama.resolve(settings.summarize).file, *gliner.resolve(settings.extract).files]
     wanted = {(file.repo, file.file) for file in files if isinstance(file, HubFile)}
     lines = [line.split() for line in front_matter["preload_from_hub"]]
     assert {(repo, file) for repo, names in lines for file in names.split(",")} == wanted
     assert front_matter["models"] == [repo for repo, _ in lines]
+    assert lines[0] == ["bartowski/Llama-3.2-1B-Instruct-GGUF", "Llama-3.2-1B-Instruct-Q4_K_M.gguf"]
 
 
 def test_nothing_reports_to_anyone() -> None:

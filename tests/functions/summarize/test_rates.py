@@ -184,3 +184,15 @@ def test_where_a_block_takes_far_too_long_fewer_rows_are_read() -> None:
 
 def test_before_anything_is_measured_a_slice_is_one_block(rates: Rates) -> None:
     assert rates.slice_rows(1, True) == rates.slice_rows(1, False) == ROW_BLOCK
+
+
+@pytest.mark.parametrize(
+    ("per_row", "seconds", "rows"), [(0.005, 1.0, 192), (0.05, 1.0, 16), (0.05, 0.25, 5), (0.4, 0.25, 2)]
+)
+def test_a_step_for_the_sake_of_another_model_has_whole_blocks_where_they_do_not_take_far_longer(
+    per_row: float, seconds: float, rows: int
+) -> None:
+    rates = Rates(4, 0.25)
+    assert rates.rows_within(seconds) == 16
+    rates.observe(64, 0, False, 64 * per_row)
+    assert rates.rows_within(seconds) == rows
