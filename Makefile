@@ -110,7 +110,7 @@ $(VENV)/models.stamp: models/embedded/gliner/model.onnx models/embedded/llama/ne
 		functions/extract/graph/prepare.py functions/summarize/merging.py $(VENV)/embedded.stamp
 	@echo "5/5 the embedded models: a graph is rebuilt, an adapter merged"
 	@FACTORY_PROFILE=embedded $(BIN)/python -c "from functions.extract.engine import load; load(lambda status: None)"
-	@FACTORY_PROFILE=embedded $(BIN)/python -c "from functions.summarize.engine import load; load(lambda status: None)"
+	@FACTORY_PROFILE=embedded $(BIN)/python -c "from functions.summarize.loading import load; load(lambda status: None)"
 	@touch $@
 
 $(VENV)/dev.stamp: requirements/dev.txt $(VENV)/service.stamp
