@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from common import lazy
 from common.errors import ModelLoadFailed
 from common.lazy import LazyModel
 from common.settings import ROOT
@@ -119,6 +120,8 @@ def test_a_template_that_cannot_be_used_is_refused_with_its_reason(text: str, re
 )
 def test_an_endless_template_fails_the_model_and_not_the_process(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(template, "LIMIT_SECONDS", 1)
+    # Health is not to tell of it in other tests.
+    monkeypatch.setattr(lazy, "_registry", {})
     model: LazyModel[Frame] = LazyModel(f"endless {len(text)}", lambda _: read(text))
     model.start()
     wait_until(lambda: model.status.state == "failed", "the end of an endless template", seconds=60)

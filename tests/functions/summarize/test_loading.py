@@ -71,7 +71,7 @@ def pair(lead: None, small: Path, settings_env: SettingsEnv) -> None:  # noqa: A
 
 
 def states() -> dict[str, str]:
-    return {name: model["state"] for name, model in health()["models"].items() if name != "gliner"}
+    return {name: model["state"] for name, model in health()["models"].items() if name in ("llama", "stand-in")}
 
 
 def bytes_of(path: Path) -> int:
