@@ -118,6 +118,7 @@ class LlamaEngine:
         Less than `least` is a Refusal. Those `ahead` have no place, and are planned as if they had.
         """
         demand = self.from_now(demand, deadline, streams)
+        ahead = _within(ahead, demand.deadline)
         simulation = self._simulation(streams, ahead=ahead)
         place = len(simulation.jobs) if ahead else self._place(demand, simulation)
         if place < len(simulation.jobs):
@@ -162,6 +163,11 @@ class LlamaEngine:
             if not other._scheduler.hand_over(ticket, HandedOver(moved, plan)):
                 self._scheduler.cancel(moved)
         return found.plan
+
+    def least_seconds(self, job: Job) -> float:
+        """What `job` takes of the cores at the least, beside as many others as there may be."""
+        costs = self._rates.costs(False)
+        return job.prefill * costs.prefill_seconds_per_token + job.output * costs.step_seconds(1) / self.parallel
 
     def least_job(self, demand: Demand, streams: bool) -> Job:
         """What somebody is sure to be given who was refused `demand` and comes back, as work that is there already."""
@@ -311,3 +317,14 @@ class LlamaEngine:
                 self._scheduler.cancel(ticket)
 
         return emit
+
+
+def _within(ahead: Ahead, seconds: float | None) -> Ahead:
+    """Those `ahead` who may be at work within so many seconds: to play the others takes time, and changes no plan."""
+    spent = dict.fromkeys((engine for engine, _ in ahead), 0.0)
+    found: list[tuple[LlamaEngine, Job]] = []
+    for engine, job in ahead:
+        if spent[engine] <= (seconds or 0.0):
+            found.append((engine, job))
+            spent[engine] += engine.least_seconds(job)
+    return found

@@ -13,11 +13,12 @@ from common.callers import begin_flow
 from common.claims import Claims
 from common.errors import QueueFull
 from common.settings import get_settings
+from functions.summarize import engine as engine_module
 from functions.summarize import service
 from functions.summarize.context import DecodeFailed, LlamaContext, Options, Sampling
 from functions.summarize.engine import LlamaEngine
 from functions.summarize.outputs import Answer
-from functions.summarize.planning import Costs, Demand, Plan, Refusal
+from functions.summarize.planning import Costs, Demand, Job, Plan, Refusal
 from functions.summarize.rates import Rates
 from functions.summarize.schemas import SummarizeRequest
 from functions.summarize.tickets import Completion, Elsewhere, HandedOver
@@ -290,7 +291,7 @@ def test_a_step_of_one_model_is_short_while_the_other_may_have_work(pair: Pair) 
 
 def slow(engine: LlamaEngine) -> None:
     """As if all that was ever measured had been measured while something else kept the machine busy."""
-    engine._rates.__init__(PARALLEL, 0.25)  # type: ignore[misc]
+    engine._rates = engine._scheduler.rates = Rates(PARALLEL, 0.25)
     engine._rates.observe(32, 0, False, 900.0)
     engine._rates.observe(0, 1, False, 90.0)
     engine._scheduler._look_again_at = 0.0
@@ -367,3 +368,15 @@ def test_the_memory_is_not_taken_from_under_those_who_still_use_it(monkeypatch: 
     pair.stand_in.close()
     main = request_for(pair.main, ARTICLES[0])
     assert alone(pair.main, main)
+
+
+@pytest.mark.usefixtures("measured")
+def test_of_those_who_go_ahead_only_so_many_are_played_as_can_be_at_work_in_time(pair: Pair) -> None:
+    claimed = [(pair.stand_in, Job(84, 32))] * 256
+    demand = Demand(300, 60, 20)
+    few = engine_module._within(claimed, SECONDS)
+    assert 0 < len(few) < 100
+    assert sum(pair.stand_in.least_seconds(job) for _, job in few) > SECONDS
+    deadline = time.monotonic() + SECONDS
+    assert isinstance(pair.stand_in.plan(demand, deadline, False, ahead=claimed), Refusal)
+    assert isinstance(pair.stand_in.plan(demand, deadline, False, ahead=claimed[:3]), Plan)
