@@ -37,7 +37,7 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Generic, TypeVar
 
-from common.callers import Client, Flow, may_come_back
+from common.callers import Client, Flow, client, may_come_back
 
 D = TypeVar("D")
 
@@ -80,7 +80,7 @@ class Claims(Generic[D]):
         self._clock = clock
         # The ring of callers, and of each the claims by holder, the oldest first.
         self._ring: OrderedDict[str, dict[str, Claim[D]]] = OrderedDict()
-        self._known: OrderedDict[tuple[str, str], None] = OrderedDict()
+        self._known: OrderedDict[Client, None] = OrderedDict()
 
     def __len__(self) -> int:
         self._tidy()
@@ -103,7 +103,7 @@ class Claims(Generic[D]):
                 claim = Claim(demand, min(held.due, claim.due), max(held.expires, claim.expires))
             own[holder] = claim
             if holder == LOST:
-                self._rename(flow.caller, LOST, _client(flow))
+                self._rename(*client(flow), LOST)
         elif len(own) < self._most_of_caller and self._has_room_for(flow.caller):
             self._ring.setdefault(flow.caller, {})[holder] = claim
 
@@ -113,9 +113,8 @@ class Claims(Generic[D]):
         holder = self._holder(flow)
         if holder in self._ring.get(flow.caller, {}):
             self._end(flow.caller, holder)
-        known = (flow.caller, _client(flow))
-        self._known[known] = None
-        self._known.move_to_end(known)
+        self._known[client(flow)] = None
+        self._known.move_to_end(client(flow))
         if len(self._known) > MOST_KNOWN:
             self._known.popitem(last=False)
 
@@ -149,13 +148,13 @@ class Claims(Generic[D]):
 
     def _holder(self, flow: Flow) -> str:
         """Whose claim is the request's: its client's own, else what a lost connection has left to its caller."""
-        own, client = self._ring.get(flow.caller, {}), _client(flow)
+        own, (_, name) = self._ring.get(flow.caller, {}), client(flow)
         lost = own.get(LOST)
-        if client in own or lost is None or (flow.caller, client) in self._known or _is_early(lost, self._clock()):
-            return client
+        if name in own or lost is None or client(flow) in self._known or _is_early(lost, self._clock()):
+            return name
         return LOST
 
-    def _rename(self, caller: str, holder: str, to: str) -> None:
+    def _rename(self, caller: str, to: str, holder: str) -> None:
         """Another holder has the claim, in the same place."""
         claims = self._ring[caller]
         self._ring[caller] = {to if name == holder else name: claim for name, claim in claims.items()}
@@ -181,7 +180,7 @@ class Claims(Generic[D]):
             for holder in lost[1:]:
                 del claims[holder]
             if lost and lost[0] != LOST:
-                self._rename(caller, lost[0], LOST)
+                self._rename(caller, LOST, lost[0])
 
     def _end(self, caller: str, holder: str) -> None:
         claims = self._ring[caller]
@@ -189,10 +188,6 @@ class Claims(Generic[D]):
         self._ring.move_to_end(caller)
         if not claims:
             del self._ring[caller]
-
-
-def _client(flow: Flow) -> str:
-    return flow.holder or flow.caller
 
 
 def _is_early(claim: Claim[D], now: float) -> bool:

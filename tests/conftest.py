@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import httpx
 import pytest
 from hypothesis import settings
+from starlette.types import ASGIApp
 
 from benchmarks.harness.service import Service, factory, run
 from common import lazy
@@ -79,6 +80,16 @@ def fresh_models() -> Iterator[None]:
     lazy.reset_all()
     yield
     lazy.reset_all()
+
+
+def call(app: ASGIApp, method: str, path: str, body: object = None) -> httpx.Response:
+    """What `app` answers, in this process."""
+
+    async def request() -> httpx.Response:
+        async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://test") as client:
+            return await client.request(method, path, json=body)
+
+    return asyncio.run(request())
 
 
 def wait_until(condition: Callable[[], bool], what: str, seconds: float = WAIT_SECONDS) -> None:

@@ -5,7 +5,7 @@ import heapq
 import itertools
 import math
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
 from random import Random
 
@@ -338,12 +338,17 @@ def eight(random: Random, one_caller: bool, within: float) -> list[Client]:
 ROUNDS = 25
 
 
+def of_eight(served: tuple[Server, float, Random], one_caller: bool) -> Collection[int]:
+    """How many answers each of eight gets who come back when they are told."""
+    server, mean, random = served
+    return server.answers(eight(random, one_caller, mean / 2), ROUNDS * 8 * mean).values()
+
+
 @given(servers(), st.booleans())
 def test_eight_who_come_back_when_told_get_the_same_give_or_take_one(
     served: tuple[Server, float, Random], one_caller: bool
 ) -> None:
-    server, mean, random = served
-    answered = server.answers(eight(random, one_caller, mean / 2), ROUNDS * 8 * mean).values()
+    answered = of_eight(served, one_caller)
     assert max(answered) - min(answered) <= 1
     assert sum(answered) >= 0.9 * ROUNDS * 8
 
@@ -352,8 +357,7 @@ def test_eight_who_come_back_when_told_get_the_same_give_or_take_one(
 def test_it_is_so_as_well_where_nobody_knows_how_long_an_answer_takes(
     served: tuple[Server, float, Random], one_caller: bool
 ) -> None:
-    server, mean, random = served
-    answered = server.answers(eight(random, one_caller, mean / 2), ROUNDS * 8 * mean).values()
+    answered = of_eight(served, one_caller)
     assert max(answered) - min(answered) <= 2
     assert sum(answered) >= 0.7 * ROUNDS * 8
 
@@ -362,8 +366,7 @@ def test_it_is_so_as_well_where_nobody_knows_how_long_an_answer_takes(
 def test_who_has_short_requests_by_chance_has_few_more_answers(
     served: tuple[Server, float, Random], one_caller: bool
 ) -> None:
-    server, mean, random = served
-    answered = server.answers(eight(random, one_caller, mean / 2), ROUNDS * 8 * mean).values()
+    answered = of_eight(served, one_caller)
     # A short one fits where a long one does not, and takes nothing from it.
     assert max(answered) - min(answered) <= 3
     assert sum(answered) >= 0.7 * ROUNDS * 8

@@ -1,13 +1,11 @@
 """A preset that is not there yet: what health and a request's 503 tell, and that the model answers afterwards."""
 
-import asyncio
 from pathlib import Path
 from typing import Any
 
 import httpx
 import onnx
 import pytest
-from fastapi import FastAPI
 
 from common import lazy
 from common.lazy import LazyModel
@@ -19,7 +17,7 @@ from functions.health.handler import app as health_app
 from functions.summarize import loading as summarize_loading
 from functions.summarize import model as llamas
 from functions.summarize.handler import app as summarize_app
-from tests.conftest import MINIATURE, SettingsEnv, problem, wait_until
+from tests.conftest import MINIATURE, SettingsEnv, call, problem, wait_until
 from tests.doubles import lead_model
 from tests.doubles.hub_server import HubFault, HubServer
 
@@ -28,14 +26,6 @@ pytestmark = pytest.mark.usefixtures("fresh_models")
 LLAMA, GLINER = llamas.PRESETS["llama-3.2-1b"], gliners.PRESETS["gliner-small-v2.1"]
 LLAMA_FILE = LLAMA.file.format("Q4_K_M")
 ARTICLE = {"text": "The town of Lindholm opened a bridge on Monday. It took four years to build. Many came."}
-
-
-def call(app: FastAPI, method: str, path: str, body: object = None) -> httpx.Response:
-    async def request() -> httpx.Response:
-        async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://test") as client:
-            return await client.request(method, path, json=body)
-
-    return asyncio.run(request())
 
 
 @pytest.fixture

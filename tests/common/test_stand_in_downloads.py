@@ -1,13 +1,11 @@
 """In which order the files of /summarize come, and who answers until the main model's is there."""
 
-import asyncio
 import shutil
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
-from fastapi import FastAPI
 
 from common import host
 from common.remote_files import HubFile
@@ -16,7 +14,7 @@ from functions.health.handler import app as health_app
 from functions.summarize import loading, memory
 from functions.summarize import model as llamas
 from functions.summarize.handler import app as summarize_app
-from tests.conftest import SettingsEnv, run_service, wait_until
+from tests.conftest import SettingsEnv, call, run_service, wait_until
 from tests.doubles import lead_model
 from tests.doubles.hub_server import HubFault, HubServer
 
@@ -27,14 +25,6 @@ MAIN_FILE, SMALL_FILE = (preset.file.format("Q4_K_M") for preset in (MAIN, SMALL
 SMALL_NAME, MAIN_NAME = "Llama-3.2-1B-Instruct-Q4_K_M", "Llama-3-8B-Instruct-Q4_K_M"
 ARTICLE = {"text": "The town of Lindholm opened a bridge on Monday. It took four years to build. Many came."}
 SECONDS = 60.0
-
-
-def call(app: FastAPI, method: str, path: str, body: object = None) -> httpx.Response:
-    async def request() -> httpx.Response:
-        async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://test") as client:
-            return await client.request(method, path, json=body)
-
-    return asyncio.run(request())
 
 
 def writer() -> Any:

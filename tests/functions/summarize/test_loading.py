@@ -1,15 +1,12 @@
 """Both models of /summarize as they are loaded: neither's trouble is the other's, and health tells of both."""
 
-import asyncio
 import logging
 import shutil
 import threading
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
-from fastapi import FastAPI
 
 from common import host, lazy
 from common.errors import ModelLoadFailed
@@ -20,21 +17,13 @@ from functions.summarize.context import LlamaContext
 from functions.summarize.engine import LlamaEngine
 from functions.summarize.handler import app as summarize_app
 from functions.summarize.planning import Demand, Job, Plan
-from tests.conftest import SettingsEnv, wait_until
+from tests.conftest import SettingsEnv, call, wait_until
 from tests.doubles import lead_model, tiny_gguf
 
 pytestmark = pytest.mark.usefixtures("fresh_models")
 
 ARTICLE = {"text": "The town of Lindholm opened a bridge on Monday. It took four years to build. Many came."}
 SECONDS = 60.0
-
-
-def call(app: FastAPI, method: str, path: str, body: object = None) -> httpx.Response:
-    async def request() -> httpx.Response:
-        async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://test") as client:
-            return await client.request(method, path, json=body)
-
-    return asyncio.run(request())
 
 
 def health() -> Any:
