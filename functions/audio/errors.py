@@ -4,7 +4,8 @@ FactoryError
 ├── UpstreamFailed          502   the speech cloud failed and no fallback is allowed
 │   ├── UpstreamRefused           it turned the request down: asking again would not help
 │   └── UpstreamSilent            it did its work, but no sound came of it
-├── EspeakFailed            502   espeak-ng could not be started, or could not speak this text
+├── SpeechFailed            502   a voice that needs no cloud could not be started, or could not speak this text
+│   └── VoiceAway                 it is not there yet, or has too much to say already
 ├── UpstreamTimeout         504   the speech cloud did not answer in time
 │   └── ImpatientTimeout          it had less time than it may take: the caller would not wait
 └── Unavailable
@@ -26,8 +27,12 @@ class UpstreamSilent(UpstreamFailed):
     pass
 
 
-class EspeakFailed(FactoryError):
+class SpeechFailed(FactoryError):
     status, slug, title = 502, "speech-failed", "The text could not be spoken"
+
+
+class VoiceAway(SpeechFailed):
+    pass
 
 
 class UpstreamTimeout(FactoryError):

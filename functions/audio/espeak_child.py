@@ -1,36 +1,25 @@
 """espeak-ng in a process of its own: it reads strangers' text, and has a record of memory errors.
 
-Started by espeak_process.py as a script, with the paths of the library and of its data. For each line of JSON on its
-standard input (voice, rate, volume, pitch, text) it writes frames to its standard output: SOUND as often as the library
-calls back, then DONE. It ends when its input does. Upstream: espeak-ng's `speak_lib.h`.
+Started by confined_process.py as a script, with the paths of the library and of its data. A wish holds voice, rate,
+volume, pitch and text; each part of the answer is what one call back of the library gave: events and sound. Upstream:
+espeak-ng's `speak_lib.h`.
 """
 
 import ctypes
-import json
-import os
-import signal
 import struct
 import sys
 from itertools import count, takewhile
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 if __name__ == "__main__":
     sys.path.insert(0, str(Path(__file__).resolve().parent.parent.parent))
 
-from functions.audio.confinement import confine, limit_cpu_seconds
+from functions.audio.confined_child import Answer, Send, serve
 
-# A frame: its kind and the length of what follows.
-FRAME = struct.Struct("<cI")
-READY, SOUND, DONE = b"R", b"S", b"D"
-# An event in a SOUND frame: kind, position in the text (characters, from 1), length, time in milliseconds.
+# An event in a part: kind, position in the text (characters, from 1), length, time in milliseconds.
 EVENT = struct.Struct("<iiii")
 EVENT_COUNT = struct.Struct("<H")
-
-MEMORY_BYTES = 256 * 1024 * 1024
-OPEN_FILES = 16
-# A sentence takes some milliseconds; the longest that is sent some tenths of a second.
-CPU_SECONDS_PER_SENTENCE = 5
 
 SAMPLE_RATE = 22_050
 BYTES_PER_SAMPLE = 2
@@ -65,19 +54,9 @@ class Event(ctypes.Structure):
 SynthCallback = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_void_p, ctypes.c_int, ctypes.POINTER(Event))
 
 
-def main() -> None:
-    library_path, data_path = sys.argv[1:]
-    # Ctrl-C reaches all processes of a terminal; this one ends with its parent.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    # A parent that is gone is no reason for a stack trace.
-    signal.signal(signal.SIGPIPE, signal.SIG_DFL)
-    lines, frames = sys.stdin.buffer, os.fdopen(os.dup(1), "wb", buffering=0)
+def prepare(library_path: str, data_path: str) -> Answer:
     library = _library(library_path, data_path)
-    not_done = confine(data_path, MEMORY_BYTES, OPEN_FILES)
-    _send(frames, READY, json.dumps(not_done).encode())
-    for line in lines:
-        limit_cpu_seconds(CPU_SECONDS_PER_SENTENCE)
-        _send(frames, DONE, _say(library, json.loads(line), frames).encode())
+    return lambda wish, send: _say(library, wish, send)
 
 
 def _library(path: str, data_path: str) -> ctypes.CDLL:
@@ -98,7 +77,7 @@ def _library(path: str, data_path: str) -> ctypes.CDLL:
     return library
 
 
-def _say(library: ctypes.CDLL, wish: dict[str, Any], frames: BinaryIO) -> str:
+def _say(library: ctypes.CDLL, wish: dict[str, Any], send: Send) -> str:
     """Speak one part; the reason why it could not be, or ""."""
     if library.espeak_SetVoiceByName(wish["voice"].encode()) != OK:
         return f"espeak-ng has no voice {wish['voice']}"
@@ -114,7 +93,7 @@ def _say(library: ctypes.CDLL, wish: dict[str, Any], frames: BinaryIO) -> str:
         ]
         sound = ctypes.string_at(samples, number * BYTES_PER_SAMPLE) if samples and number else b""
         if found or sound:
-            _send(frames, SOUND, EVENT_COUNT.pack(len(found)) + b"".join(found) + sound)
+            send(EVENT_COUNT.pack(len(found)) + b"".join(found) + sound)
         return CONTINUE
 
     # Held by this name until espeak_Synth returns: the library keeps a bare pointer.
@@ -125,11 +104,5 @@ def _say(library: ctypes.CDLL, wish: dict[str, Any], frames: BinaryIO) -> str:
     return "" if outcome == OK else f"espeak-ng failed with {outcome}"
 
 
-def _send(frames: BinaryIO, kind: bytes, payload: bytes) -> None:
-    data = memoryview(FRAME.pack(kind, len(payload)) + payload)
-    while data:
-        data = data[frames.write(data) :]
-
-
 if __name__ == "__main__":
-    main()
+    serve(prepare)

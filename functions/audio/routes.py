@@ -18,7 +18,7 @@ from common.settings import get_settings
 from functions.audio import espeak, service
 from functions.audio.catalogue import catalogue, closest
 from functions.audio.engine import LIBRARY
-from functions.audio.errors import EspeakFailed
+from functions.audio.errors import SpeechFailed
 from functions.audio.response import (
     SOUND,
     Format,
@@ -140,7 +140,7 @@ def warm_up() -> None:
     """Import and load ahead of the first request what takes its time. Blocks."""
     importlib.import_module(LIBRARY)
     importlib.import_module("regex")
-    with suppress(EspeakFailed):
+    with suppress(SpeechFailed):
         espeak.load()
 
 

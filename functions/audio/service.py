@@ -16,7 +16,7 @@ from common.errors import FactoryError
 from common.settings import get_settings
 from functions.audio.breaker import Breaker, Tolerance
 from functions.audio.engine import EdgeSpeech
-from functions.audio.errors import EspeakFailed, UpstreamFailed, UpstreamTimeout, UpstreamUnavailable
+from functions.audio.errors import SpeechFailed, UpstreamFailed, UpstreamTimeout, UpstreamUnavailable
 from functions.audio.espeak import EspeakSpeech
 from functions.audio.pieces import EngineName, Piece, Word
 from functions.audio.relay import CloudSpeech
@@ -160,7 +160,7 @@ class Studio:
                 return engine, pieces, await anext(pieces)
             except UpstreamUnavailable as error:
                 failure = error
-            except (UpstreamFailed, UpstreamTimeout, EspeakFailed) as error:
+            except (UpstreamFailed, UpstreamTimeout, SpeechFailed) as error:
                 logger.warning("%s failed: %s", engine.name, error)
                 failure = failure or error
         assert failure is not None

@@ -13,10 +13,11 @@ from pathlib import Path
 import httpx
 import pytest
 
-from functions.audio import espeak, espeak_process
-from functions.audio.errors import EspeakFailed
+from functions.audio import confined_process, espeak
+from functions.audio.confined_process import CannotSpeak
+from functions.audio.errors import SpeechFailed
 from functions.audio.espeak import EspeakSpeech, speakers
-from functions.audio.espeak_process import CannotSpeak, Manner, Sound, Speakers
+from functions.audio.espeak_process import Manner, Sound, Speakers
 from functions.audio.schemas import AudioRequest
 from tests.conftest import ROOT, problem, run_service, wait_until
 
@@ -77,7 +78,7 @@ def test_who_speaks_when_an_earlier_text_has_done_the_damage_is_heard_all_the_sa
 
 
 def test_a_process_that_hangs_is_replaced(own: Speakers, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(espeak_process, "SILENCE_SECONDS", 0.2)
+    monkeypatch.setattr(confined_process, "SILENCE_SECONDS", 0.2)
     seconds(own, TEXT)
     hung = pids(own)[0]
     os.kill(hung, signal.SIGSTOP)
@@ -111,7 +112,7 @@ def test_recordings_are_whole_while_the_processes_are_killed_again_and_again() -
         thread.join()
     # One that was killed twice within a part counts as unspeakable.
     assert sum(isinstance(one, bytes) and len(one) > 10_000 for one in made) >= 15
-    assert all(isinstance(one, bytes | EspeakFailed) for one in made)
+    assert all(isinstance(one, bytes | SpeechFailed) for one in made)
     speakers.end()
 
 

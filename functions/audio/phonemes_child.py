@@ -1,0 +1,52 @@
+"""Piper's own phonemizer in a process of its own: espeak-ng is within it, and reads strangers' text.
+
+Started by confined_process.py as a script, with the folder of the package `piper` and that of espeak-ng's data in it. A
+wish holds the voice's `config`, a `text` and its `words`; the parts of the answer are JSON: for each sentence its
+`phonemes` and their `ids`, and last of all how many phonemes each of the words has by itself. This is the one module
+that knows piper-tts (GPL-3, version 1.8).
+"""
+
+import json
+import logging
+import sys
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+if __name__ == "__main__":
+    sys.path.insert(0, str(Path(__file__).resolve().parent.parent.parent))
+
+from functions.audio.confined_child import Answer, Send, serve
+
+
+def prepare(package: str, data: str) -> Answer:
+    # Not by its __init__, which imports onnxruntime: this process has the standard library only.
+    piper = ModuleType("piper")
+    piper.__path__ = [package]
+    sys.modules["piper"] = piper
+    from piper.config import PiperConfig
+    from piper.phoneme_ids import phonemes_to_ids
+    from piper.phonemize_espeak import EspeakPhonemizer
+
+    # A phoneme that the voice has not is left out, as it is by Piper.
+    logging.getLogger("piper").setLevel(logging.ERROR)
+    phonemizer = EspeakPhonemizer(data)
+
+    def answer(wish: dict[str, Any], send: Send) -> str:
+        config = PiperConfig.from_dict(wish["config"])
+
+        def phonemes(text: str) -> list[list[str]]:
+            return phonemizer.phonemize(config.espeak_voice, text, config.vowel_clusters)
+
+        for sentence in phonemes(wish["text"]):
+            ids = phonemes_to_ids(sentence, config.phoneme_id_map)
+            send(json.dumps({"phonemes": sentence, "ids": ids}).encode())
+        lengths = [sum(map(len, phonemes(word))) for word in wish["words"]]
+        send(json.dumps({"lengths": lengths}).encode())
+        return ""
+
+    return answer
+
+
+if __name__ == "__main__":
+    serve(prepare)
