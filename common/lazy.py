@@ -68,8 +68,12 @@ class LazyModel(Generic[T]):
         wanted: Callable[[], bool] = lambda: True,
         stand_in: "LazyModel[Any] | None" = None,
         unload: Callable[[T], None] = lambda _: None,
+        *,
+        optional: bool = False,
     ) -> None:
         """A model that is not `wanted` now is none of `models()`. Where this one is not ready, `stand_in` answers.
+
+        Without an `optional` one all is answered as well, so the service is as healthy.
 
         `unload` gives back what a loaded model has, once nobody is given it any more; it may wait for those who were.
         """
@@ -78,6 +82,7 @@ class LazyModel(Generic[T]):
         self.name = name
         self.warmed = False
         self.stand_in = stand_in
+        self.optional = optional
         self._load = load
         self._wanted = wanted
         self._unload = unload

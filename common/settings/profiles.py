@@ -13,6 +13,7 @@ PROFILES: dict[str, dict[str, Any]] = {
         "model_wait_seconds": 30.0,
         "summarize": {"model": "embedded"},
         "extract": {"model": "embedded"},
+        "audio": {"piper_preload": "en-US"},
     },
     # The product's client gives up after 30 s.
     "space": {
@@ -20,6 +21,7 @@ PROFILES: dict[str, dict[str, Any]] = {
         "model_wait_seconds": 2.0,
         "drain_seconds": 28,
         "summarize": {"stand_in": "llama-3.2-1b", "deadline_seconds": 28.0, "max_wait_seconds": 28.0},
+        "audio": {"piper_preload": "en-US"},
     },
     # Only /tmp can be written to; it lives as long as the function's instance, so measuring would be done each time.
     "lambda": {

@@ -1,6 +1,7 @@
 """The settings of each part of the service, with their bounds and what each is for."""
 
 import ipaddress
+import re
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -29,6 +30,16 @@ def _proxies(value: str) -> str:
 
 # Kept as it was written. `*` trusts every address.
 Proxies = Annotated[str, AfterValidator(_proxies)]
+
+
+def _locales(value: str) -> str:
+    for name in value.split(",") if value else ():
+        if not re.fullmatch(r"[a-z]{2,3}(-[A-Za-z]+)*", name.strip(), re.ASCII):
+            raise ValueError(f"{name.strip()!r} is no locale such as en-US")
+    return value
+
+
+Locales = Annotated[str, AfterValidator(_locales)]
 
 
 class Section(BaseModel):
@@ -148,9 +159,19 @@ class ExtractSettings(Section):
 
 
 class AudioSettings(Section):
-    engine: Literal["auto", "edge-tts", "espeak-ng"] = Field(
-        "auto", description="auto: edge-tts, and espeak-ng when the speech cloud fails before its first sound"
+    engine: Literal["auto", "edge-tts", "piper", "espeak-ng"] = Field(
+        "auto",
+        description="auto: edge-tts; Piper when the speech cloud fails before its first sound; espeak-ng when there is "
+        "no such voice, or not yet. piper: the same without the cloud",
     )
+    piper_preload: Locales = Field(
+        "", description="locales whose Piper voices are there from the start: `en-US,de-DE`; others come on first need"
+    )
+    piper_voices: int = Field(3, ge=1, le=64, description="Piper voices in memory at the same time, 150 MB each")
+    piper_recordings: int = Field(
+        6, ge=1, le=64, description="recordings that Piper makes at the same time; of one more espeak-ng speaks"
+    )
+    piper_threads: int = Field(0, ge=0, le=64, description="of Piper; 0: every CPU this process may use")
     endpoint: str | None = Field(None, description="WebSocket URL in place of the speech cloud's own")
     voices_endpoint: str | None = Field(None, description="URL in place of the speech cloud's own list of voices")
     connect_seconds: float = Field(2.0, gt=0, le=60, description="limit for reaching the speech cloud")

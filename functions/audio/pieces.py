@@ -3,9 +3,9 @@
 from dataclasses import dataclass
 from typing import Literal
 
-EngineName = Literal["edge-tts", "espeak-ng"]
+EngineName = Literal["edge-tts", "piper", "espeak-ng"]
 
-# MP3 of constant bit rate, so bytes tell the time. The speech cloud knows no other; espeak-ng's sound is encoded alike.
+# MP3 of constant bit rate, so bytes tell the time. The cloud knows no other; what is spoken here is encoded alike.
 SAMPLE_RATE = 24_000
 BIT_RATE_KBPS = 48
 BYTES_PER_SECOND = BIT_RATE_KBPS * 1000 // 8

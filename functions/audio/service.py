@@ -16,9 +16,10 @@ from common.errors import FactoryError
 from common.settings import get_settings
 from functions.audio.breaker import Breaker, Tolerance
 from functions.audio.engine import EdgeSpeech
-from functions.audio.errors import SpeechFailed, UpstreamFailed, UpstreamTimeout, UpstreamUnavailable
+from functions.audio.errors import SpeechFailed, UpstreamFailed, UpstreamTimeout, UpstreamUnavailable, VoiceAway
 from functions.audio.espeak import EspeakSpeech
 from functions.audio.pieces import EngineName, Piece, Word
+from functions.audio.piper import PiperSpeech
 from functions.audio.relay import CloudSpeech
 from functions.audio.schemas import AudioRequest
 
@@ -158,8 +159,8 @@ class Studio:
             pieces = engine.stream(request, first_by, making)
             try:
                 return engine, pieces, await anext(pieces)
-            except UpstreamUnavailable as error:
-                failure = error
+            except (UpstreamUnavailable, VoiceAway) as error:
+                failure = failure or error
             except (UpstreamFailed, UpstreamTimeout, SpeechFailed) as error:
                 logger.warning("%s failed: %s", engine.name, error)
                 failure = failure or error
@@ -226,8 +227,10 @@ def engines() -> list[SpeechEngine]:
     """What may speak by the settings, the first choice first."""
     settings = get_settings().audio
     found: list[SpeechEngine] = []
-    if settings.engine != "espeak-ng":
+    if settings.engine in ("auto", "edge-tts"):
         found.append(CloudSpeech(EdgeSpeech(settings), breaker, admission))
+    if settings.engine in ("auto", "piper"):
+        found.append(PiperSpeech())
     if settings.engine != "edge-tts":
         found.append(EspeakSpeech())
     return found

@@ -27,9 +27,9 @@ class UpstreamHealth(BaseModel):
 
 class HealthResponse(BaseModel):
     status: Literal["healthy", "degraded"] = Field(
-        description="degraded: a model could not be loaded, or a service elsewhere fails"
+        description="degraded: a model that is needed could not be loaded, or a service elsewhere fails"
     )
-    models_loaded: bool = Field(description="every model of this process is ready")
+    models_loaded: bool = Field(description="every model that this process needs is ready")
     uptime_seconds: int
     version: str = Field(description="of the service")
     loop_lag_ms: float | None = Field(

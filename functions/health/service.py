@@ -13,13 +13,14 @@ STARTED_AT = time.monotonic()
 
 def report() -> HealthResponse:
     models = {name: model.status for name, model in lazy.models().items()}
+    needed = {name: models[name] for name, model in lazy.models().items() if not model.optional}
     services = {name: status() for name, status in upstreams().items()}
     ready = {name for name, status in models.items() if status.state == "ready"}
-    failed = any(status.state == "failed" for status in models.values())
+    failed = any(status.state == "failed" for status in needed.values())
     failed = failed or any(status.state != "closed" for status in services.values())
     return HealthResponse(
         status="degraded" if failed else "healthy",
-        models_loaded=bool(models) and len(ready) == len(models),
+        models_loaded=bool(needed) and needed.keys() <= ready,
         uptime_seconds=int(time.monotonic() - STARTED_AT),
         version=VERSION,
         loop_lag_ms=loop_lag.milliseconds,

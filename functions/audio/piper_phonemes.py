@@ -1,0 +1,70 @@
+"""A text as the phonemes of a Piper voice; phonemes_child.py finds them in a process of its own."""
+
+import atexit
+import importlib.util
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from functions.audio.confined_process import CannotSpeak, ConfinedProcess
+from functions.audio.piper_words import length, words
+
+# What of a voice's configuration says how its language is spoken; the names of its speakers, say, do not.
+SPOKEN_BY = ("audio", "espeak", "num_symbols", "num_speakers", "phoneme_id_map", "phoneme_type", "vowel_clusters")
+
+
+@dataclass(frozen=True)
+class Sentence:
+    """The phonemes of a sentence, each one or more code points, and the voice's ids of them."""
+
+    phonemes: Sequence[str]
+    ids: Sequence[int]
+
+
+@dataclass(frozen=True)
+class Phonemized:
+    """A part of a text: its sentences, and its words with the number of phonemes that each has by itself."""
+
+    sentences: Sequence[Sentence]
+    words: Sequence[tuple[str, int]]
+
+    def by_sentence(self) -> Iterator[tuple[Sentence, Sequence[tuple[str, int]]]]:
+        """Each sentence that holds a sound, with the words that are most likely in it."""
+        sounds = [length(sentence.phonemes) for sentence in self.sentences]
+        stretch = sum(sounds) / max(1, sum(number for _, number in self.words))
+        heard, at, said = 0, 0, 0.0
+        for sentence, number in zip(self.sentences, sounds, strict=True):
+            heard += number
+            begin = at
+            # A word is in the sentence in which its middle is.
+            while at < len(self.words) and said + stretch * self.words[at][1] / 2 < heard:
+                said += stretch * self.words[at][1]
+                at += 1
+            if number:
+                yield sentence, self.words[begin:at]
+
+
+def phonemized(config: Mapping[str, Any], text: str) -> Phonemized:
+    """`config` is that of the voice. Blocks for some milliseconds; raises CannotSpeak."""
+    found = words(text)
+    answers: list[dict[str, Any]] = []
+    spoken_by = {name: config[name] for name in SPOKEN_BY if name in config}
+    wish = {"config": spoken_by, "text": text, "words": found}
+    phonemizer.ask(wish, lambda part: answers.append(json.loads(part)))
+    *sentences, last = answers
+    return Phonemized([Sentence(**sentence) for sentence in sentences], list(zip(found, last["lengths"], strict=True)))
+
+
+def _paths() -> tuple[str, str]:
+    """The folder of the package and that of espeak-ng's data in it. It is not imported here."""
+    found = importlib.util.find_spec("piper")
+    if found is None or found.origin is None:
+        raise CannotSpeak("piper-tts is not there")
+    package = Path(found.origin).parent
+    return str(package), str(package / "espeak-ng-data")
+
+
+phonemizer = ConfinedProcess("Piper's phonemizer", "phonemes_child.py", _paths)
+atexit.register(phonemizer.end)
