@@ -19,6 +19,7 @@ from functions.audio import espeak, service
 from functions.audio.catalogue import catalogue, closest
 from functions.audio.engine import LIBRARY
 from functions.audio.errors import SpeechFailed
+from functions.audio.piper_loading import voices
 from functions.audio.response import (
     SOUND,
     Format,
@@ -140,6 +141,8 @@ def warm_up() -> None:
     """Import and load ahead of the first request what takes its time. Blocks."""
     importlib.import_module(LIBRARY)
     importlib.import_module("regex")
+    if get_settings().audio.engine in ("auto", "piper"):
+        voices.preload()
     with suppress(SpeechFailed):
         espeak.load()
 

@@ -6,7 +6,6 @@ from contextlib import ExitStack, aclosing, contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
 
-from common import cores
 from common.callers import flow
 from common.errors import FactoryError, FieldError, InvalidInput, QueueFull, Unavailable
 from common.sentences import finished
@@ -77,7 +76,7 @@ class Work:
         """The outputs of `service.summarize`."""
         # A place before anything is done for it.
         places = self.writers.engines[0].places
-        with self._kept(), places.hold(self.writers.requests, self.writers.retry_after), self._told(), cores.in_need():
+        with self._kept(), places.hold(self.writers.requests, self.writers.retry_after), self._told():
             articles = await self._read()
             reduces = self.settings.overflow == "map_reduce" and self.deadline is None
             reduces = reduces and len(articles[0].tokens) > articles[0].room
