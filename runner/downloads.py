@@ -7,6 +7,7 @@ from common import logs, model_files
 from common.errors import ModelLoadFailed
 from common.lazy import ModelStatus
 from common.settings import get_settings
+from functions.audio import piper_loading as piper
 from functions.extract import model as gliner
 from functions.summarize import model as llama
 
@@ -26,6 +27,7 @@ def main() -> None:
         small = llama.resolve_stand_in(settings.summarize)
         first = [small.file] if small else []
         files = [*first, language.file, *([language.adapter] if language.adapter else []), *wanted.files]
+        files += [file for voice in piper.preloaded(settings.audio) for file in piper.files(voice)]
         while files:
             file = files.pop(0)
             with tqdm(total=100, unit="%", disable=not sys.stderr.isatty(), leave=False) as bar:

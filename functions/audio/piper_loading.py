@@ -10,7 +10,8 @@ from common import model_files
 from common.errors import ModelLoadFailed
 from common.lazy import LazyModel, ModelStatus, Report
 from common.memory import give_back
-from common.settings import cpu_threads, get_settings
+from common.model_files import ModelFile
+from common.settings import AudioSettings, cpu_threads, get_settings
 from functions.audio.confined_process import CannotSpeak
 from functions.audio.errors import VoiceAway
 from functions.audio.piper_model import PiperModel
@@ -59,20 +60,29 @@ class PiperVoices:
             raise VoiceAway(f"the voice {voice.name} is {model.status.state}")
         return ready
 
-    def preload(self) -> None:
-        """Begin to load what is to be there from the start."""
-        for locale in filter(None, get_settings().audio.piper_preload.split(",")):
-            if (voice := piper_voice(locale.strip(), "Male") or piper_voice(locale.strip(), "Female")) is not None:
-                self.start(voice)
+
+def preloaded(settings: AudioSettings) -> list[PiperVoice]:
+    """The voices that are to be there from the start."""
+    if settings.engine not in ("auto", "piper"):
+        return []
+    locales = [locale.strip() for locale in settings.piper_preload.split(",") if locale]
+    return [voice for locale in locales if (voice := piper_voice(locale, "Male")) is not None]
+
+
+def files(voice: PiperVoice) -> tuple[ModelFile, ModelFile]:
+    """Model and configuration: of the hub, or of a package that brought them along."""
+    found = importlib.util.find_spec(PACKAGE) if voice.name == PACKAGED else None
+    if found is None or found.origin is None:
+        return voice.model, voice.config
+    model = Path(found.origin).parent / "data" / f"{voice.name}.onnx"
+    return model, model.with_name(f"{model.name}.json")
 
 
 def load(voice: PiperVoice, report: Report) -> PiperModel:
     """Download the voice, if it is not here, and load it. Blocks; raises ModelLoadFailed."""
     settings = get_settings()
-    model, config = _packaged(voice) or (
-        model_files.local(voice.model, settings, report),
-        model_files.local(voice.config, settings, report),
-    )
+    # The small one first: without it the other is of no use.
+    config, model = (model_files.local(file, settings, report) for file in reversed(files(voice)))
     report(ModelStatus("loading"))
     # The threads that onnxruntime makes here are as modest as this one.
     give_way()
@@ -90,17 +100,6 @@ def _try(model: PiperModel) -> None:
         raise ModelLoadFailed(str(error)) from error
     spoken = [piece for sentence in sentences for piece in model.decode(model.encode(sentence.ids, 1.0))]
     model.level(spoken)
-
-
-def _packaged(voice: PiperVoice) -> tuple[Path, Path] | None:
-    """Model and configuration, where a package brought them along."""
-    found = importlib.util.find_spec(PACKAGE) if voice.name == PACKAGED else None
-    if found is None or found.origin is None:
-        return None
-    model = Path(found.origin).parent / "data" / f"{voice.name}.onnx"
-    if not model.is_file():
-        raise ModelLoadFailed(f"the package {PACKAGE} holds no {model.name}")
-    return model, model.with_name(f"{model.name}.json")
 
 
 voices = PiperVoices()

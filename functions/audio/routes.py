@@ -15,11 +15,10 @@ from common.http.disconnects import cancelled_on_disconnect
 from common.http.problems import foreign_errors
 from common.logs import trace
 from common.settings import get_settings
-from functions.audio import espeak, service
+from functions.audio import espeak, piper_loading, service
 from functions.audio.catalogue import catalogue, closest
 from functions.audio.engine import LIBRARY
 from functions.audio.errors import SpeechFailed
-from functions.audio.piper_loading import voices
 from functions.audio.response import (
     SOUND,
     Format,
@@ -141,8 +140,8 @@ def warm_up() -> None:
     """Import and load ahead of the first request what takes its time. Blocks."""
     importlib.import_module(LIBRARY)
     importlib.import_module("regex")
-    if get_settings().audio.engine in ("auto", "piper"):
-        voices.preload()
+    for voice in piper_loading.preloaded(get_settings().audio):
+        piper_loading.voices.start(voice)
     with suppress(SpeechFailed):
         espeak.load()
 

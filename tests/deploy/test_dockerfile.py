@@ -9,6 +9,7 @@ from samtranslator.yaml_helper import yaml_parse
 
 from common.remote_files import HubFile
 from common.settings import PREFIX, load_settings
+from functions.audio import piper_loading as piper
 from functions.extract import model as gliner
 from functions.summarize import model as llama
 from tests.conftest import ROOT
@@ -140,6 +141,7 @@ def test_a_space_preloads_what_its_profile_wants(monkeypatch: pytest.MonkeyPatch
     stand_in = llama.resolve_stand_in(settings.summarize)
     assert stand_in is not None
     files = [stand_in.file, llama.resolve(settings.summarize).file, *gliner.resolve(settings.extract).files]
+    files += [file for voice in piper.preloaded(settings.audio) for file in (voice.model, voice.config)]
     wanted = {(file.repo, file.file) for file in files if isinstance(file, HubFile)}
     lines = [line.split() for line in front_matter["preload_from_hub"]]
     assert {(repo, file) for repo, names in lines for file in names.split(",")} == wanted
