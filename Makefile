@@ -13,6 +13,7 @@
 # make bench-extract: /extract beside other ways to run GLiNER
 # make bench-exports: GLiNERs as tool chains of several years export them; is each rebuilt, equal and faster?
 # make bench-audio: /audio beside other ways to serve edge-tts, in front of a loopback cloud
+# make bench-piper: the voice that needs no cloud: its first sound, its pace, a summary beside it, other libraries
 # make image-test: build the image with buildah and try it, offline; needs root, buildah and debootstrap
 # make siege: crowds, strangers and slow clients on the loopback, with what each row should be
 # make fuzz: what no test has thought of, against a service that lives, for FUZZ_MINUTES (30)
@@ -37,7 +38,7 @@ $(error LLAMA_BUILD is native or portable, not "$(LLAMA_BUILD)")
 endif
 
 .PHONY: run test coverage lint format lock clean bench-summarize bench-summarize-8b bench-stand-in bench-min-read bench-quality bench-condense \
-	bench-models bench-backends soak-summarize bench-extract bench-exports bench-audio image-test siege fuzz
+	bench-models bench-backends soak-summarize bench-extract bench-exports bench-audio bench-piper image-test siege fuzz
 
 run: $(VENV)/models.stamp
 	@exec $(BIN)/python local_runner.py
@@ -224,6 +225,9 @@ bench-exports: $(VENV)/dev.stamp
 bench-audio: $(VENV)/dev.stamp
 	$(BIN)/python -m benchmarks.audio.compare
 	$(BIN)/python -m benchmarks.audio.memory
+
+bench-piper: $(VENV)/dev.stamp $(VENV)/models.stamp $(BENCH_MODELS)/llama-8b.gguf
+	$(BIN)/python -m benchmarks.audio.piper --model $(BENCH_MODELS)/llama-8b.gguf
 
 image-test: $(VENV)/dev.stamp $(VENV)/models.stamp
 	$(BIN)/python -m deploy.image_test
