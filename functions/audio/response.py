@@ -1,36 +1,39 @@
 """The answers to a request for a recording: its sound while it is made, its captions, or that it is known already."""
 
 import asyncio
-from collections.abc import Callable, Sequence
-from contextlib import AsyncExitStack
-from typing import Literal
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
+from contextlib import AsyncExitStack, aclosing
 
 from fastapi import Request
 from fastapi.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from common.errors import ClientDisconnected
+from common.errors import ClientDisconnected, FieldError, InvalidInput
 from common.http.headers import qualities
 from common.logs import trace
 from functions.audio.captions import Caption, captions, srt, vtt
-from functions.audio.pieces import BYTES_PER_SECOND
+from functions.audio.formats import BY_MEDIA_TYPE, MP3, SRT, VTT, Format
+from functions.audio.pieces import BYTES_PER_SECOND, Piece
 from functions.audio.service import Finished, Opening, Recording
+from functions.audio.transcoding import most_bytes, transcoded
 
-Format = Literal["audio/mpeg", "text/vtt", "application/x-subrip"]
-SOUND: Format = "audio/mpeg"
-CAPTIONS: dict[Format, Callable[[Sequence[Caption]], str]] = {"text/vtt": vtt, "application/x-subrip": srt}
-FORMATS: dict[str, Format] = {wanted: wanted for wanted in (SOUND, *CAPTIONS)}
+CAPTIONS: dict[Format, Callable[[Sequence[Caption]], str]] = {VTT: vtt, SRT: srt}
+# A recording that has to be whole before it is sent may be so large, in whatever format it is asked for.
+MOST_WHOLE_BYTES = 64 * 1024 * 1024
 
 
 def wanted_format(request: Request) -> Format:
-    """The one of our formats that `Accept` wants most, the first of equals; the sound if it wants none of them."""
+    """The one of our formats that `Accept` wants most, the first of equals; MP3 if it wants none of them."""
     named = qualities(request.headers.getlist("accept"))
-    wanted = {FORMATS[name]: quality for name, quality in named.items() if name in FORMATS and quality > 0}
-    return max(wanted, key=lambda name: wanted[name], default=SOUND)
+    wanted: dict[Format, float] = {}
+    for name, quality in named.items():
+        if name in BY_MEDIA_TYPE and quality > 0:
+            wanted.setdefault(BY_MEDIA_TYPE[name], quality)
+    return max(wanted, key=lambda name: wanted[name], default=MP3)
 
 
 def entity_tag(tag: str, wanted: Format) -> str:
-    suffix = "" if wanted == SOUND else f"-{wanted.rpartition('/')[2]}"
+    suffix = "" if wanted is MP3 else f"-{wanted.name}"
     return f'W/"{tag}{suffix}"'
 
 
@@ -51,7 +54,25 @@ def headers(tag: str, wanted: Format, opening: Opening | None = None) -> dict[st
 def captions_response(text: str, recording: Finished, wanted: Format) -> Response:
     found = captions(text, recording.words, len(recording.sound) / BYTES_PER_SECOND)
     told = headers(recording.opening.tag, wanted, recording.opening)
-    return Response(CAPTIONS[wanted](found), headers=told, media_type=f"{wanted}; charset=utf-8")
+    return Response(CAPTIONS[wanted](found), headers=told, media_type=f"{wanted.media_type}; charset=utf-8")
+
+
+async def sound(recording: Recording, wanted: Format) -> AsyncGenerator[bytes, None]:
+    """The sound of the recording in a format that is sound, as it is made. Raises what the recording raises."""
+    pieces: AsyncIterator[Piece]
+    size: int | None
+    if (finished := recording.finished) is not None:
+        pieces, size = _iterated(finished.sound), len(finished.sound)
+    else:
+        pieces, size = recording, None
+    if wanted is not MP3:
+        async with aclosing(transcoded(pieces, wanted, size)) as made:
+            async for encoded in made:
+                yield encoded
+        return
+    async for piece in pieces:
+        if isinstance(piece, bytes):
+            yield piece
 
 
 class RecordingResponse(Response):
@@ -61,22 +82,21 @@ class RecordingResponse(Response):
     headers, so the connection is broken as well. A listener who takes nothing for `listener_seconds` counts as gone.
     """
 
-    media_type = SOUND
-
-    def __init__(self, recording: Recording, listener_seconds: float, held: AsyncExitStack) -> None:
-        super().__init__(headers=headers(recording.opening.tag, SOUND, recording.opening))
+    def __init__(self, recording: Recording, wanted: Format, listener_seconds: float, held: AsyncExitStack) -> None:
+        self.media_type = wanted.media_type
+        super().__init__(headers=headers(recording.opening.tag, wanted, recording.opening))
         del self.headers["content-length"]
-        self._recording = recording
+        self._sound = sound(recording, wanted)
         self._listener_seconds = listener_seconds
         self._held = held
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002
         # Not Starlette's StreamingResponse: it would begin a task group first, and the sound would wait for it.
         try:
-            async with self._held:
+            async with self._held, aclosing(self._sound) as pieces:
                 await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
-                async for piece in self._recording:
-                    if isinstance(piece, bytes):
+                async for piece in pieces:
+                    if piece:
                         await self._send_in_time(send, piece, more=True)
                 await self._send_in_time(send, b"", more=False)
         except ClientDisconnected:
@@ -90,6 +110,16 @@ class RecordingResponse(Response):
             raise ClientDisconnected("the listener took nothing for too long") from None
 
 
-def whole_response(recording: Finished) -> Response:
-    told = headers(recording.opening.tag, SOUND, recording.opening)
-    return Response(recording.sound, headers=told, media_type=SOUND)
+async def whole_response(recording: Recording, wanted: Format) -> Response:
+    """The whole recording at once. Raises InvalidInput where it would be too large."""
+    finished = await recording.finish()
+    if (size := most_bytes(wanted, len(finished.sound))) > MOST_WHOLE_BYTES:
+        raise InvalidInput([FieldError("accept", f"the recording would have {size} bytes; ask for MP3")])
+    made = finished.sound if wanted is MP3 else b"".join([piece async for piece in sound(recording, wanted)])
+    told = headers(finished.opening.tag, wanted, finished.opening)
+    return Response(made, headers=told, media_type=wanted.media_type)
+
+
+async def _iterated(*pieces: bytes) -> AsyncGenerator[bytes, None]:
+    for piece in pieces:
+        yield piece

@@ -19,9 +19,8 @@ from functions.audio import espeak, piper_loading, service
 from functions.audio.catalogue import catalogue, closest
 from functions.audio.engine import LIBRARY
 from functions.audio.errors import SpeechFailed
+from functions.audio.formats import MP3, SOUNDS, Format
 from functions.audio.response import (
-    SOUND,
-    Format,
     RecordingResponse,
     captions_response,
     headers,
@@ -44,11 +43,11 @@ VOICES_SECONDS = 2.0
 
 _TEXT = {"schema": {"type": "string"}}
 _HEADERS: dict[str, Any] = {
-    "X-Audio-Engine": {"schema": {"type": "string", "enum": ["edge-tts", "espeak-ng"]}},
+    "X-Audio-Engine": {"schema": {"type": "string", "enum": ["edge-tts", "piper", "espeak-ng"]}},
     "X-Audio-Voice": _TEXT,
     "ETag": _TEXT,
 }
-_MP3 = {SOUND: {"schema": {"type": "string", "format": "binary"}}}
+_SOUND = {sound.media_type: {"schema": {"type": "string", "format": "binary"}} for sound in SOUNDS.values()}
 
 
 def _openai_members(error: FactoryError) -> dict[str, Any]:
@@ -68,8 +67,8 @@ foreign_errors("/v1/", _openai_members)
     response_class=StreamingResponse,
     responses={
         200: {
-            "description": "24 kHz mono MP3, or by `Accept` the captions as WebVTT or SubRip",
-            "content": {**_MP3, "text/vtt": _TEXT, "application/x-subrip": _TEXT},
+            "description": "24 kHz mono MP3, or by `Accept` another format, or captions as WebVTT or SubRip",
+            "content": {**_SOUND, "text/vtt": _TEXT, "application/x-subrip": _TEXT},
             "headers": _HEADERS,
         },
         304: {"description": "`If-None-Match` names this recording"},
@@ -83,10 +82,10 @@ async def audio(request: Request, wish: AudioRequest) -> Response:
     "/v1/audio/speech",
     summary="POST /audio in the terms of OpenAI's API",
     response_class=StreamingResponse,
-    responses={200: {"description": "24 kHz mono MP3", "content": _MP3, "headers": _HEADERS}},
+    responses={200: {"description": "24 kHz mono MP3", "content": _SOUND, "headers": _HEADERS}},
 )
 async def speech(request: Request, wish: SpeechRequest) -> Response:
-    return await _answer(request, wish.audio(), SOUND)
+    return await _answer(request, wish.audio(), MP3)
 
 
 async def _answer(request: Request, wish: AudioRequest, wanted: Format) -> Response:
@@ -105,14 +104,16 @@ async def _answer(request: Request, wish: AudioRequest, wanted: Format) -> Respo
         stack.push_async_callback(recording.aclose)
         if is_known(request, recording.opening.tag, wanted):
             return Response(status_code=304, headers=headers(recording.opening.tag, wanted))
-        if wanted != SOUND:
+        if not wanted.is_sound:
             finished = await recording.finish()
             return await asyncio.to_thread(captions_response, wish.text, finished, wanted)
         # HTTP/1.0 ends an answer by closing the connection: it could not be told whether it was cut. Lambda sends
         # nothing before all of it is there.
-        if recording.finished or request.scope["http_version"] == "1.0" or "aws.context" in request.scope:
-            return whole_response(await recording.finish())
-        return RecordingResponse(recording, settings.listener_seconds, held=stack.pop_all())
+        if request.scope["http_version"] == "1.0" or "aws.context" in request.scope:
+            return await whole_response(recording, wanted)
+        if recording.finished and wanted is MP3:
+            return await whole_response(recording, wanted)
+        return RecordingResponse(recording, wanted, settings.listener_seconds, held=stack.pop_all())
 
 
 @router.get("/audio/voices", summary="The voices that POST /audio knows")
