@@ -67,6 +67,10 @@ class MalformedRequest(FactoryError):
     status, slug, title = 400, "malformed-request", "Malformed request"
 
 
+class NotFound(FactoryError):
+    status, slug, title = 404, "not-found", "Not found"
+
+
 class RequestTooSlow(FactoryError):
     status, slug, title = 408, "request-too-slow", "Request too slow"
 

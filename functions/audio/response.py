@@ -1,11 +1,14 @@
 """The answers to a request for a recording: its sound while it is made, its captions, or that it is known already."""
 
 import asyncio
+import json
+from base64 import b64encode
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, aclosing
 
 from fastapi import Request
 from fastapi.responses import Response
+from fastapi.sse import format_sse_event
 from starlette.types import Receive, Scope, Send
 
 from common.errors import ClientDisconnected, FieldError, InvalidInput
@@ -18,6 +21,9 @@ from functions.audio.service import Finished, Opening, Recording
 from functions.audio.transcoding import most_bytes, transcoded
 
 CAPTIONS: dict[Format, Callable[[Sequence[Caption]], str]] = {VTT: vtt, SRT: srt}
+EVENT_STREAM = "text/event-stream"
+# For proxies: a stream that is collected first is none.
+UNBUFFERED = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
 # A recording that has to be whole before it is sent may be so large, in whatever format it is asked for.
 MOST_WHOLE_BYTES = 64 * 1024 * 1024
 
@@ -82,11 +88,23 @@ class RecordingResponse(Response):
     headers, so the connection is broken as well. A listener who takes nothing for `listener_seconds` counts as gone.
     """
 
-    def __init__(self, recording: Recording, wanted: Format, listener_seconds: float, held: AsyncExitStack) -> None:
-        self.media_type = wanted.media_type
-        super().__init__(headers=headers(recording.opening.tag, wanted, recording.opening))
+    def __init__(
+        self,
+        recording: Recording,
+        wanted: Format,
+        listener_seconds: float,
+        held: AsyncExitStack,
+        *,
+        events: bool = False,
+    ) -> None:
+        """`events`: the sound in OpenAI's Server-Sent Events."""
+        self.media_type = EVENT_STREAM if events else wanted.media_type
+        told = headers(recording.opening.tag, wanted, recording.opening)
+        if events:
+            told = {name: value for name, value in told.items() if name != "ETag"} | UNBUFFERED
+        super().__init__(headers=told)
         del self.headers["content-length"]
-        self._sound = sound(recording, wanted)
+        self._sound = _events(sound(recording, wanted)) if events else sound(recording, wanted)
         self._listener_seconds = listener_seconds
         self._held = held
 
@@ -108,6 +126,17 @@ class RecordingResponse(Response):
                 await send({"type": "http.response.body", "body": sound, "more_body": more})
         except TimeoutError:
             raise ClientDisconnected("the listener took nothing for too long") from None
+
+
+async def _events(sound: AsyncGenerator[bytes, None]) -> AsyncGenerator[bytes, None]:
+    """As OpenAI sends them. Nothing is counted in tokens here, so there are none of them."""
+    async with aclosing(sound) as pieces:
+        async for piece in pieces:
+            if piece:
+                delta = {"type": "speech.audio.delta", "audio": b64encode(piece).decode()}
+                yield format_sse_event(data_str=json.dumps(delta))
+    usage = dict.fromkeys(("input_tokens", "output_tokens", "total_tokens"), 0)
+    yield format_sse_event(data_str=json.dumps({"type": "speech.audio.done", "usage": usage}))
 
 
 async def whole_response(recording: Recording, wanted: Format) -> Response:

@@ -1,8 +1,8 @@
-"""What POST /audio and POST /v1/audio/speech take, and what GET /audio/voices and GET /v1/models answer."""
+"""What POST /audio takes, and what GET /audio/voices answers."""
 
 import re
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from typing import Annotated
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
@@ -132,68 +132,12 @@ class AudioRequest(BaseModel):
         return PITCH.number(self.pitch)
 
 
-# OpenAI's voices, as the speech cloud's that are most alike. The names say nothing of a language; these speak English
-# and, where multilingual, the language of the text.
-OPENAI_VOICES = {
-    "alloy": "en-US-AvaMultilingualNeural",
-    "ash": "en-US-AndrewMultilingualNeural",
-    "ballad": "en-GB-RyanNeural",
-    "cedar": "en-US-BrianMultilingualNeural",
-    "coral": "en-US-AriaNeural",
-    "echo": "en-US-GuyNeural",
-    "fable": "en-GB-ThomasNeural",
-    "marin": "en-US-EmmaMultilingualNeural",
-    "nova": "en-US-JennyNeural",
-    "onyx": "en-US-ChristopherNeural",
-    "sage": "en-US-MichelleNeural",
-    "shimmer": "en-GB-SoniaNeural",
-    "verse": "en-US-SteffanNeural",
-}
-
-
-def _openai_voice(name: str) -> str:
-    if name in OPENAI_VOICES or name in catalogue:
-        return OPENAI_VOICES.get(name, name)
-    hint = closest(name, {*OPENAI_VOICES, *catalogue})
-    raise ValueError(f"unknown voice{hint}; it may be one of OpenAI's or of GET /audio/voices")
-
-
-class SpeechRequest(BaseModel):
-    """A recording to make, in the terms of OpenAI's `POST /v1/audio/speech`."""
-
-    # The default voice is one of OpenAI's names as well, and stands for one of ours.
-    model_config = ConfigDict(extra="forbid", strict=True, validate_default=True)
-
-    model: str = Field("tts-1", max_length=200, description="any name: there is one")
-    input: SpokenText = Field(max_length=MAX_CHARACTERS, json_schema_extra={"minLength": 1}, examples=["Hello world"])
-    voice: Annotated[str, AfterValidator(_openai_voice)] = Field(
-        "alloy", description="a name of OpenAI's, or one of GET /audio/voices"
-    )
-    speed: float = Field(1.0, ge=0.25, le=4.0)
-    response_format: Literal["mp3"] = Field("mp3", description="the speech cloud gives nothing else")
-    stream_format: Literal["audio"] = Field("audio", description="the sound itself, as it is made")
-
-    def audio(self) -> AudioRequest:
-        return AudioRequest(text=self.input, voice=self.voice, rate=f"{round((self.speed - 1) * 100):+d}%")
-
-
-class SpeechModel(BaseModel):
-    id: str
-    object: Literal["model"] = "model"
-    created: int
-    owned_by: str
-
-
-class SpeechModelList(BaseModel):
-    object: Literal["list"] = "list"
-    data: list[SpeechModel]
-
-
 class VoiceEntry(BaseModel):
     name: str
     locale: str
     gender: Gender
-    fallback: str = Field(description="the espeak-ng voice that stands in while the speech cloud is away")
+    local: str | None = Field(description="the neural voice that speaks while the cloud is away; null: there is none")
+    fallback: str = Field(description="the espeak-ng voice that speaks where neither can")
 
 
 class VoiceList(BaseModel):

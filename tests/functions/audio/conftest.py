@@ -9,9 +9,12 @@ import pytest
 import uvicorn
 from mutagen.mp3 import MP3
 
-from functions.audio import service
+from functions.audio import piper, service
 from functions.audio.catalogue import catalogue
 from functions.audio.handler import app
+from functions.audio.piper_loading import voices
+from functions.audio.piper_model import PiperModel
+from functions.audio.piper_voices import piper_voice
 from functions.audio.service import Studio, breaker
 from tests.conftest import WAIT_SECONDS, wait_until
 from tests.doubles.edge_server import SpeechCloud
@@ -37,6 +40,24 @@ def set_audio(settings_env: Callable[..., None], monkeypatch: pytest.MonkeyPatch
         settings_env(**{f"AUDIO__{name.upper()}": value for name, value in values.items()})
 
     return change
+
+
+@pytest.fixture(autouse=True)
+def piper_is_away(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Piper speaks no language, so it is espeak-ng that stands in; but where a test has asked for `human`."""
+    if "human" not in request.fixturenames:
+        monkeypatch.setattr(piper, "piper_voice", lambda *_: None)
+
+
+@pytest.fixture
+def human() -> PiperModel:
+    """The Piper voice that comes as a package, loaded."""
+    voice = piper_voice("en-US", "Male")
+    assert voice is not None
+    model = voices.start(voice)
+    wait_until(lambda: model.loaded is not None, "the voice is loaded", 60)
+    assert model.loaded is not None
+    return model.loaded
 
 
 @pytest.fixture

@@ -3,10 +3,12 @@
 import asyncio
 import threading
 import time
+from collections.abc import Callable
 
 import httpx
 import pytest
 
+from functions.audio.espeak_process import Manner, Sound
 from tests.conftest import WAIT_SECONDS, wait_until
 from tests.doubles.edge_server import Fault, SpeechCloud, seconds_of
 from tests.functions.audio.conftest import SetAudio, seconds
@@ -151,13 +153,13 @@ def test_a_stand_in_is_kept_while_the_cloud_is_away_and_forgotten_when_it_is_bac
     from functions.audio import espeak
 
     spoken: list[str] = []
-    say_part = espeak._Speaker.say
+    say_part = espeak.speakers.say
 
-    def counted(self: espeak._Speaker, text: str, last: bool, cancelled: threading.Event) -> None:
+    def counted(manner: Manner, text: str, hear: Callable[[Sound], None]) -> None:
         spoken.append(text)
-        say_part(self, text, last, cancelled)
+        say_part(manner, text, hear)
 
-    monkeypatch.setattr(espeak._Speaker, "say", counted)
+    monkeypatch.setattr(espeak.speakers, "say", counted)
     set_audio(breaker_failures=1, breaker_seconds=0.2)
     cloud.fault = Fault.UNAVAILABLE
     first, second = say(client), say(client)
