@@ -72,6 +72,10 @@ class Worker:
             with self._changed:
                 while (job := self._queue.pop()) is None:
                     self._changed.wait()
+            # From here on it cannot be cancelled: who waits for it may be cancelled twice.
+            if not job.future.set_running_or_notify_cancel():
+                del job
+                continue
             begun = time.monotonic()
             try:
                 outcome = job.work(job.cancelled)

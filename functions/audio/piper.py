@@ -76,7 +76,8 @@ class _Speaking:
     def __init__(self, model: PiperModel, request: AudioRequest) -> None:
         own = HERTZ[catalogue[request.voice].gender]
         self._raised = min(max((own + request.pitch_hertz) / own, LOWEST), HIGHEST)
-        self._length_scale = self._raised / max(request.speed, SLOWEST)
+        # Played faster than it was made, it has to be made more slowly.
+        self._speed = max(request.speed, SLOWEST) / self._raised
         self._gain = model.gain * (1 + request.volume_percent / 100)
         self._model = model
         self.sample_rate = round(model.sample_rate * self._raised)
@@ -98,7 +99,7 @@ class _Speaking:
         recorder.end()
 
     def _say(self, sentence: Sentence, words: Sequence[tuple[str, int]], recorder: Recorder) -> Iterator[float]:
-        latent = self._model.encode(sentence.ids, self._length_scale)
+        latent = self._model.encode(sentence.ids, self._speed)
         spoken = Spoken(
             sentence.phonemes,
             [seconds / self._raised for seconds in latent.id_seconds],

@@ -93,13 +93,12 @@ def load(voice: PiperVoice, report: Report) -> PiperModel:
 
 
 def _try(model: PiperModel) -> None:
-    """Find out how loud the voice is by itself, and whether it speaks at all."""
+    """Whether the voice speaks at all, and how it does by itself. Raises ModelLoadFailed."""
     try:
         sentences = phonemized(model.config, TRIAL).sentences
     except CannotSpeak as error:
         raise ModelLoadFailed(str(error)) from error
-    spoken = [piece for sentence in sentences for piece in model.decode(model.encode(sentence.ids, 1.0))]
-    model.level(spoken)
+    model.try_out([sentence.ids for sentence in sentences])
 
 
 voices = PiperVoices()

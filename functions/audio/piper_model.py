@@ -30,6 +30,7 @@ PIECE_FRAMES = (32, 64, 128)
 SECONDS_PER_ID, SECONDS_PER_PIECE = 0.0005, 0.1
 # Voices differ in how loud they are. All speak at this mean level of 1, unless that would overdrive them.
 LEVEL, MOST_GAIN, QUIET = 0.1, 4.0, 0.001
+ROUNDED_UP, SHORTEST = 0.5, 0.02
 
 
 @dataclass(frozen=True)
@@ -77,25 +78,34 @@ class PiperModel:
             # What onnx and onnxruntime raise on a damaged file has no common base but this.
             raise ModelLoadFailed(f"{model.name} could not be loaded: {error}") from error
         self._margin = _margin(decoder)
-        self.gain = 1.0
+        # By `gain` samples are to be multiplied.
+        self.gain, self._frames_per_id = 1.0, 2.0
         self._hop = math.prod(_stride(node) for node in decoder.graph.node if node.op_type == "ConvTranspose")
 
-    def level(self, spoken: "Sequence[NDArray[np.float32]]") -> None:
-        """Set `gain`, by which samples are to be multiplied, from speech of this voice. Raises ModelLoadFailed."""
+    def try_out(self, sentences: Sequence[Sequence[int]]) -> None:
+        """Speak these phoneme ids, to know how loud and how fast the voice is by itself. Raises ModelLoadFailed."""
         import numpy as np
 
-        samples = np.concatenate([*spoken, np.zeros(1, np.float32)])
+        latents = [self.encode(ids) for ids in sentences]
+        pieces = [piece for latent in latents for piece in self.decode(latent)]
+        samples = np.concatenate([*pieces, np.zeros(1, np.float32)])
         loud = np.abs(samples).max()
         if not np.isfinite(loud) or loud < QUIET:
             raise ModelLoadFailed("the voice makes no sound")
         mean = float(np.sqrt(np.mean(samples[np.abs(samples) > QUIET] ** 2)))
         self.gain = min(LEVEL / mean, MOST_GAIN)
+        self._frames_per_id = sum(latent.length for latent in latents) / sum(map(len, sentences))
 
-    def encode(self, ids: Sequence[int], length_scale: float) -> Latent:
-        """A sentence of phoneme ids; `length_scale` 2 is half as fast as the voice is by itself."""
+    def encode(self, ids: Sequence[int], speed: float = 1.0) -> Latent:
+        """A sentence of phoneme ids, so many times as fast as the voice is by itself, or as fast as it can.
+
+        Each id lasts a frame at least and is rounded up, by half a frame in the mean; the others are shortened for it.
+        """
         import numpy as np
 
         noise, length, noise_w = self._scales
+        own = self._frames_per_id - ROUNDED_UP
+        length_scale = max(SHORTEST, (self._frames_per_id / speed - ROUNDED_UP) / own)
         feeds = {
             "input": np.array([ids], np.int64),
             "input_lengths": np.array([len(ids)], np.int64),
