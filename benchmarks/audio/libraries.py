@@ -141,15 +141,25 @@ def measured(side: str, model: Path, data: Path, texts: Sequence[str], article: 
     figures = {"load": time.perf_counter() - begun, "loaded": _resident() - before}
     firsts: list[float] = []
     for number, text in enumerate(texts):
-        moments: list[float] = []
-        begun = time.perf_counter()
-        say(text, lambda moments=moments: moments.append(time.perf_counter()))
+        first = _First()
+        say(text, first.heard)
         if number >= WARM_UPS:
-            firsts.append(moments[0] - begun)
+            firsts.append(first.seconds)
     begun = time.perf_counter()
     seconds = say(article, lambda: None)
     figures |= {"first": median(firsts), "pace": (time.perf_counter() - begun) / seconds}
     return figures | {"peak": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024 - before}
+
+
+class _First:
+    """When the first sound was there."""
+
+    def __init__(self) -> None:
+        self._begun = time.perf_counter()
+        self.seconds = 0.0
+
+    def heard(self) -> None:
+        self.seconds = self.seconds or time.perf_counter() - self._begun
 
 
 def _resident() -> float:
