@@ -14,8 +14,9 @@ from common.errors import FactoryError
 from common.http import app, bodies, deadlines, headers, middleware
 from functions.audio import captions, response, splitter
 from functions.audio.catalogue import catalogue, closest
+from functions.audio.openai_schemas import SpeechRequest
 from functions.audio.pieces import Word
-from functions.audio.schemas import AudioRequest, SpeechRequest
+from functions.audio.schemas import AudioRequest
 from functions.extract import windows
 from functions.extract.decoding import Span
 from functions.extract.schemas import ExtractRequest
