@@ -6,6 +6,7 @@ from collections.abc import AsyncGenerator, Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from common.cache import SharedRun
+from common.settings import get_settings
 from common.worker import Worker
 from functions.audio.errors import SpeechFailed
 from functions.audio.pieces import BIT_RATE_KBPS, SAMPLE_RATE, Piece, Word
@@ -29,6 +30,8 @@ class Recorder:
         """Raises SpeechFailed where there is no encoder."""
         self.wanted = True
         self._sample_rate = sample_rate
+        # What a text becomes is only known once it is spoken: a sign may be read as several words.
+        self._most_seconds = get_settings().audio.max_speech_seconds
         self._deliver = deliver
         self._encoder = encoder(sample_rate)
         self._encoded = bytearray()
@@ -42,9 +45,11 @@ class Recorder:
         return self._samples / self._sample_rate
 
     def hear(self, samples: bytes) -> None:
-        """PCM of 16 bits, mono."""
+        """PCM of 16 bits, mono. Raises SpeechFailed where the recording would be longer than it may be."""
         if not self.wanted:
             return
+        if self.seconds > self._most_seconds:
+            raise SpeechFailed(f"the text is longer than {self._most_seconds:.0f} s of speech")
         self._samples += len(samples) // BYTES_PER_SAMPLE
         self._encoded += self._encoder.encode(samples) if samples else b""
         if len(self._encoded) >= PIECE_BYTES or (self._encoded and not self._begun):

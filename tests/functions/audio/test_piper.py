@@ -16,11 +16,12 @@ import pytest
 from common import lazy
 from functions.audio import piper, piper_phonemes
 from functions.audio.confined_process import CannotSpeak
+from functions.audio.phonemes_child import MOST_PHONEMES, bounded
 from functions.audio.pieces import Word
 from functions.audio.piper import PiperSpeech
 from functions.audio.piper_loading import voices
 from functions.audio.piper_model import PiperModel
-from functions.audio.piper_phonemes import phonemizer
+from functions.audio.piper_phonemes import phonemized, phonemizer
 from functions.audio.piper_voices import piper_voice
 from functions.audio.schemas import AudioRequest
 from functions.audio.service import breaker
@@ -246,3 +247,32 @@ def test_health_knows_the_voice_and_is_well_without_it() -> None:
     model = lazy.models()["piper:en_US-joe-medium"]
     assert model.optional
     assert model.status.state == "ready"
+
+
+@pytest.mark.parametrize("text", ["\u4f1a" * 130, "1234567890123 " * 28, "\U0001f600" * 100])
+def test_signs_that_are_read_as_many_words_are_said_in_parts_of_bounded_size(human: PiperModel, text: str) -> None:
+    parts = phonemized(human.config, text).sentences
+    assert len(parts) > 3
+    assert max(len(part.ids) for part in parts) <= 2 * MOST_PHONEMES + 3
+
+
+def test_a_long_sentence_is_cut_behind_a_clause_or_else_behind_a_word() -> None:
+    clause, word = ["a"] * 5 + [",", " "], ["b"] * 6 + [" "]
+    parts = list(bounded(clause * 30 + word * 60))
+    assert [phoneme for part in parts for phoneme in part] == clause * 30 + word * 60
+    assert all(len(part) <= MOST_PHONEMES and part[-1] == " " for part in parts)
+    assert parts[0] == clause * 30
+    assert [len(part) for part in bounded(["c"] * 700)] == [MOST_PHONEMES, MOST_PHONEMES, 700 - 2 * MOST_PHONEMES]
+
+
+@pytest.mark.usefixtures("human", "away")
+@pytest.mark.parametrize("engine_setting", ["piper", "espeak-ng"])
+def test_what_becomes_longer_than_a_recording_may_be_is_cut(
+    client: httpx.Client, set_audio: SetAudio, engine_setting: str
+) -> None:
+    # 8 characters, about half a second; they are read as 40 words.
+    set_audio(engine=engine_setting, max_speech_seconds=3)
+    with client.stream("POST", "/audio", json={"text": "\U0001f4f0\U0001f600" * 4, "normalize": False}) as response:
+        assert engine(response) == engine_setting
+        with pytest.raises(httpx.RemoteProtocolError):
+            response.read()
