@@ -28,6 +28,7 @@ from functions.audio.response import (
 )
 from functions.audio.schemas import AudioRequest
 from functions.audio.service import Recording
+from functions.audio.transcoding import place
 
 __all__ = ["AUDIO_HEADERS", "EVENT_STREAM", "KNOWN_RESPONSES", "SOUND_CONTENT", "answer", "kept_answer"]
 
@@ -63,6 +64,7 @@ async def answer(request: Request, wish: AudioRequest, wanted: Format, *, events
     async with AsyncExitStack() as stack:
         # Until the last sound is out.
         stack.enter_context(service.places.hold())
+        stack.enter_context(place(wanted))
         await stack.enter_async_context(cancelled_on_disconnect(request))
         with trace().measure("first_audio"):
             recording = await service.studio.recording(wish, engines, first_by)
@@ -83,6 +85,7 @@ async def kept_answer(request: Request, recording_id: str, wanted: Format) -> Re
     await request.body()
     async with AsyncExitStack() as stack:
         stack.enter_context(service.places.hold())
+        stack.enter_context(place(wanted))
         await stack.enter_async_context(cancelled_on_disconnect(request))
         if (recording := service.studio.kept(recording_id)) is None:
             raise NotFound("no finished recording is kept under this address (any more); ask POST /audio for it again")
