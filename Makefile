@@ -66,7 +66,7 @@ format: $(VENV)/dev.stamp
 	$(BIN)/ruff format .
 
 clean:
-	rm -rf $(VENV) $(BENCH) $(BACKENDS) $(BENCH_EXTRACT) $(BENCH_EXTRACT)-fast $(EXPORTS_ENVS) .mypy_cache .pytest_cache .ruff_cache .hypothesis .coverage .coverage.*
+	rm -rf $(VENV) $(BENCH) $(BACKENDS) $(BENCH_EXTRACT) $(BENCH_EXTRACT)-fast $(BENCH_AUDIO) $(EXPORTS_ENVS) .mypy_cache .pytest_cache .ruff_cache .hypothesis .coverage .coverage.*
 
 $(VENV)/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "the Factory needs Python 3.11 or newer")'
@@ -134,6 +134,7 @@ fuzz: $(VENV)/dev.stamp
 # build: without pip's cache it is compiled once more, with the same flags.
 BENCH := .venv-bench-summarize
 BENCH_EXTRACT := .venv-bench-extract
+BENCH_AUDIO := .venv-bench-audio
 BENCH_MODELS := benchmarks/.cache/models
 BENCH_EXPORTS := benchmarks/.cache/exports
 EXPORTS_ENVS := .venv-bench-exports
@@ -209,7 +210,7 @@ bench-extract: $(VENV)/dev.stamp $(BENCH_EXTRACT)/peers.stamp $(BENCH_EXTRACT)-f
 
 $(BENCH_EXTRACT)/peers.stamp: requirements/bench-extract.txt
 $(BENCH_EXTRACT)-fast/peers.stamp: requirements/bench-extract-fast.txt
-$(BENCH_EXTRACT)/peers.stamp $(BENCH_EXTRACT)-fast/peers.stamp:
+$(BENCH_EXTRACT)/peers.stamp $(BENCH_EXTRACT)-fast/peers.stamp $(BENCH_AUDIO)/peers.stamp:
 	@test -x $(@D)/bin/python || $(PYTHON) -m venv $(@D)
 	@$(@D)/bin/pip --disable-pip-version-check --no-input install --quiet --require-hashes -r $<
 	@touch $@
@@ -226,8 +227,11 @@ bench-audio: $(VENV)/dev.stamp
 	$(BIN)/python -m benchmarks.audio.compare
 	$(BIN)/python -m benchmarks.audio.memory
 
-bench-piper: $(VENV)/dev.stamp $(VENV)/models.stamp $(BENCH_MODELS)/llama-8b.gguf
+bench-piper: $(VENV)/dev.stamp $(VENV)/models.stamp $(BENCH_AUDIO)/peers.stamp $(BENCH_MODELS)/llama-8b.gguf
+	$(BIN)/python -m benchmarks.audio.libraries --sherpa $(BENCH_AUDIO)/bin/python
 	$(BIN)/python -m benchmarks.audio.piper --model $(BENCH_MODELS)/llama-8b.gguf
+
+$(BENCH_AUDIO)/peers.stamp: requirements/bench-audio.txt
 
 image-test: $(VENV)/dev.stamp $(VENV)/models.stamp
 	$(BIN)/python -m deploy.image_test
@@ -249,5 +253,6 @@ lock:
 	$(EXTRA) bench-summarize | $(COMPILE) --constraint requirements/service.txt \
 		--output-file requirements/bench-summarize.txt -
 	$(EXTRA) bench-extract | $(COMPILE) --output-file requirements/bench-extract.txt -
+	$(EXTRA) bench-audio | $(COMPILE) --constraint requirements/service.txt --output-file requirements/bench-audio.txt -
 	$(EXTRA) bench-extract-fast | $(COMPILE) --output-file requirements/bench-extract-fast.txt -
 	sed -i "s/^\(torch==[0-9.]*\)+cpu/\1/" requirements/reference.txt requirements/bench-extract.txt

@@ -40,8 +40,8 @@ async def overload(siege: Siege) -> list[Row]:
         Row(
             f"{LISTENERS} listeners for {DURATION_SECONDS:.0f} s, healthy cloud: who spoke",
             spoken,
-            "never espeak-ng",
-            "espeak" not in spoken and "edge-tts" in spoken,
+            "never another voice",
+            "espeak" not in spoken and "piper" not in spoken and "edge-tts" in spoken,
         ),
         Row(
             "- the breaker",

@@ -119,8 +119,8 @@ async def mixed(siege: Siege) -> list[Row]:
         Row(
             "- who spoke; the breaker",
             f"{spoken}; {opened}",
-            "never espeak-ng; closed",
-            opened == "closed" and "espeak" not in spoken,
+            "never another voice; closed",
+            opened == "closed" and "espeak" not in spoken and "piper" not in spoken,
         )
     )
     rows.append(Row("- bad requests: 200 / 503 / others", traffic.told("bad")))

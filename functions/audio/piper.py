@@ -1,13 +1,13 @@
 """Piper, a neural voice that needs no cloud: a sentence at a time, and within it piece by piece."""
 
 from collections.abc import AsyncGenerator, Iterator, Sequence
-from contextlib import aclosing
+from contextlib import aclosing, contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from common.admission import Admission, Limits
 from common.cache import SharedRun
-from common.errors import QueueFull
+from common.errors import FactoryError, QueueFull
 from common.settings import get_settings
 from common.worker import Worker
 from functions.audio.catalogue import catalogue
@@ -87,13 +87,12 @@ class _Speaking:
         give_way()
         for part in parts:
             yield SECONDS_PER_PART
-            try:
+            with _told():
                 text = phonemized(self._model.config, part)
-            except (CannotSpeak, OSError) as error:
-                raise SpeechFailed(str(error)) from error
             for sentence, words in text.by_sentence():
                 yield SECONDS_PER_ID * len(sentence.ids)
-                yield from self._say(sentence, words, recorder)
+                with _told():
+                    yield from self._say(sentence, words, recorder)
         if not recorder.seconds:
             raise SpeechFailed("the text holds nothing that this voice can say")
         recorder.end()
@@ -119,6 +118,19 @@ class _Speaking:
 
         whole: NDArray[np.int16] = (np.clip(samples * self._gain, -1.0, 1.0) * FULL_SCALE).astype("<i2")
         return whole.tobytes()
+
+
+@contextmanager
+def _told() -> Iterator[None]:
+    try:
+        yield
+    except FactoryError:
+        raise
+    except (CannotSpeak, OSError) as error:
+        raise SpeechFailed(str(error)) from error
+    except Exception as error:
+        # What onnxruntime raises has no base of its own.
+        raise SpeechFailed(f"the voice failed ({type(error).__name__})") from error
 
 
 def _voice(request: AudioRequest) -> PiperVoice:
