@@ -114,6 +114,7 @@ def test_voices_are_listed_with_their_stand_ins(client: httpx.Client) -> None:
         "name": "de-DE-KatjaNeural",
         "locale": "de-DE",
         "gender": "Female",
+        "local": "piper:de_DE-thorsten-medium",
         "fallback": "espeak-ng:de+f2",
     }
     languages = [voice["locale"].partition("-")[0] for voice in voices.values()]
