@@ -20,6 +20,7 @@ from starlette.types import ASGIApp
 from benchmarks.harness.service import Service, factory, run
 from common import lazy
 from common.settings import PREFIX, get_settings
+from functions.audio.piper_loading import voices
 from tests.doubles import lead_model
 from tests.doubles.edge_server import SpeechCloud
 
@@ -60,6 +61,13 @@ def clean_settings(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     get_settings.cache_clear()
     yield
     get_settings.cache_clear()
+
+
+@pytest.fixture(autouse=True)
+def no_voice_is_wanted() -> Iterator[None]:
+    """A voice that one test has asked for stays loaded, but to the next test it is one that nobody wants."""
+    yield
+    voices._used.clear()
 
 
 @pytest.fixture

@@ -50,15 +50,14 @@ def piper_is_away(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatc
 
 
 @pytest.fixture
-def human() -> Iterator[PiperModel]:
-    """The Piper voice that comes as a package, loaded. It stays so, but to other tests it is a voice that nobody wants."""
+def human() -> PiperModel:
+    """The Piper voice that comes as a package, loaded."""
     voice = piper_voice("en-US", "Male")
     assert voice is not None
     model = voices.start(voice)
     wait_until(lambda: model.loaded is not None, "the voice is loaded", 60)
     assert model.loaded is not None
-    yield model.loaded
-    voices._used.clear()
+    return model.loaded
 
 
 @pytest.fixture
