@@ -13,6 +13,7 @@ Sources: Kim et al. 2021 (VITS), Kong et al. 2020 (HiFi-GAN).
 import json
 import math
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -55,7 +56,7 @@ class PiperModel:
         import onnx
         import onnxruntime
 
-        try:
+        with _told(model.name):
             self.config: dict[str, Any] = json.loads(config.read_text(encoding="utf-8"))
             self.sample_rate = int(self.config["audio"]["sample_rate"])
             self._speaker = speaker if int(self.config["num_speakers"]) > 1 else None
@@ -72,22 +73,18 @@ class PiperModel:
                 onnxruntime.InferenceSession(part.SerializeToString(), options, providers=["CPUExecutionProvider"])
                 for part in (encoder, decoder)
             )
-        except (OSError, ValueError, KeyError, TypeError, StopIteration) as error:
-            raise ModelLoadFailed(f"{model.name} is no Piper voice that is understood: {error!r}") from error
-        except Exception as error:
-            # What onnx and onnxruntime raise on a damaged file has no common base but this.
-            raise ModelLoadFailed(f"{model.name} could not be loaded: {error}") from error
-        self._margin = _margin(decoder)
+            self._margin = _margin(decoder)
+            self._hop = math.prod(_stride(node) for node in decoder.graph.node if node.op_type == "ConvTranspose")
         # By `gain` samples are to be multiplied.
         self.gain, self._frames_per_id = 1.0, 2.0
-        self._hop = math.prod(_stride(node) for node in decoder.graph.node if node.op_type == "ConvTranspose")
 
     def try_out(self, sentences: Sequence[Sequence[int]]) -> None:
         """Speak these phoneme ids, to know how loud and how fast the voice is by itself. Raises ModelLoadFailed."""
         import numpy as np
 
-        latents = [self.encode(ids) for ids in sentences]
-        pieces = [piece for latent in latents for piece in self.decode(latent)]
+        with _told("the voice"):
+            latents = [self.encode(ids) for ids in sentences]
+            pieces = [piece for latent in latents for piece in self.decode(latent)]
         samples = np.concatenate([*pieces, np.zeros(1, np.float32)])
         loud = np.abs(samples).max()
         if not np.isfinite(loud) or loud < QUIET:
@@ -130,6 +127,17 @@ class PiperModel:
             begin, number = end, number + 1
 
 
+@contextmanager
+def _told(what: str) -> Iterator[None]:
+    try:
+        yield
+    except (OSError, ValueError, KeyError, TypeError, StopIteration) as error:
+        raise ModelLoadFailed(f"{what} is no Piper voice that is understood: {error!r}") from error
+    except Exception as error:
+        # What onnx and onnxruntime raise on a damaged file has no common base but this.
+        raise ModelLoadFailed(f"{what} could not be loaded: {error}") from error
+
+
 @dataclass(frozen=True)
 class _Names:
     """Of the tensors between the two halves."""
@@ -155,6 +163,12 @@ def _cut(model: "onnx.ModelProto") -> "tuple[onnx.ModelProto, onnx.ModelProto, _
         conditions += [name for name in ways if name != tensor]
     latent = made_by[tensor].input[0]
     durations = next(node for node in nodes if node.op_type == "Ceil").output[0]
+    # Not every exporter names the types of what is between two operators, without which there is no cutting there.
+    typed = {value.name for value in model.graph.value_info}
+    between = [name for name in (latent, durations, *conditions) if name not in typed]
+    model.graph.value_info.extend(
+        onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, None) for name in between
+    )
     extractor = onnx.utils.Extractor(model)
     inputs, outputs = ([value.name for value in values] for values in (model.graph.input, model.graph.output))
     return (

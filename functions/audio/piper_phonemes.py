@@ -3,13 +3,14 @@
 import atexit
 import importlib.util
 import json
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from functions.audio.confined_process import CannotSpeak, ConfinedProcess
-from functions.audio.piper_words import length, words
+from functions.audio.piper_words import length, shares, words
 
 # What of a voice's configuration says how its language is spoken; the names of its speakers, say, do not.
 SPOKEN_BY = ("audio", "espeak", "num_symbols", "num_speakers", "phoneme_id_map", "phoneme_type", "vowel_clusters")
@@ -32,18 +33,19 @@ class Phonemized:
 
     def by_sentence(self) -> Iterator[tuple[Sentence, Sequence[tuple[str, int]]]]:
         """Each sentence that holds a sound, with the words that are most likely in it."""
-        sounds = [length(sentence.phonemes) for sentence in self.sentences]
-        stretch = sum(sounds) / max(1, sum(number for _, number in self.words))
-        heard, at, said = 0, 0, 0.0
-        for sentence, number in zip(self.sentences, sounds, strict=True):
-            heard += number
+        sounding = [(sentence, number) for sentence in self.sentences if (number := length(sentence.phonemes))]
+        lengths = shares(self.words)
+        stretch = sum(number for _, number in sounding) / max(1, sum(lengths))
+        heard, at, said = 0.0, 0, 0.0
+        for place, (sentence, number) in enumerate(sounding, 1):
+            # What is left is the last one's, though its words be silent.
+            heard += number if place < len(sounding) else math.inf
             begin = at
             # A word is in the sentence in which its middle is.
-            while at < len(self.words) and said + stretch * self.words[at][1] / 2 < heard:
-                said += stretch * self.words[at][1]
+            while at < len(lengths) and said + stretch * lengths[at] / 2 < heard:
+                said += stretch * lengths[at]
                 at += 1
-            if number:
-                yield sentence, self.words[begin:at]
+            yield sentence, self.words[begin:at]
 
 
 def phonemized(config: Mapping[str, Any], text: str) -> Phonemized:

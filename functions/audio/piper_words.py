@@ -41,12 +41,18 @@ def length(phonemes: Sequence[str]) -> int:
     return sum(phoneme not in SILENT for phoneme in phonemes)
 
 
+def shares(words: Sequence[tuple[str, int]]) -> list[int]:
+    """How much of what is heard each word is; where none has a sound by itself, all are alike."""
+    numbers = [number for _, number in words]
+    return numbers if any(numbers) else [1] * len(numbers)
+
+
 def timed(words: Sequence[tuple[str, int]], spoken: Spoken) -> Iterator[Word]:
     """The words with their times in the sentence; each comes with the number of phonemes that it has by itself."""
     starts, gaps = _sounds(spoken)
     sounds = len(starts) - 1
-    said = list(accumulate(number for _, number in words))
-    if not said or not said[-1] or not sounds:
+    said = list(accumulate(shares(words)))
+    if not said or not sounds:
         return
     begin = 0.0
     for (word, _), place in zip(words, _snapped([place * sounds / said[-1] for place in said], gaps), strict=True):
