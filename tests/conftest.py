@@ -149,12 +149,17 @@ def runner(tmp_path_factory: pytest.TempPathFactory, speech_cloud: SpeechCloud) 
         yield running
 
 
+def _all_ready(service: Runner) -> bool:
+    models = httpx.get(f"{service.url}/health").json()["models"].values()
+    return all(model["state"] == "ready" for model in models) and len(models) > 2
+
+
 @pytest.fixture(scope="session")
 def as_it_starts(tmp_path_factory: pytest.TempPathFactory, speech_cloud: SpeechCloud) -> Iterator[Runner]:
     """The service with the models of `make run`, once they are loaded: for tests of these models, which take time."""
     log = tmp_path_factory.mktemp("embedded") / "log.txt"
     with run_service(log, PROFILE="embedded", AUDIO__ENDPOINT=speech_cloud.url) as running:
-        wait_until(lambda: httpx.get(f"{running.url}/health/ready").status_code == 200, "it is ready", START_SECONDS)
+        wait_until(lambda: _all_ready(running), "it is ready, with its voice", START_SECONDS)
         yield running
 
 
