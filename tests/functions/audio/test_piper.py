@@ -242,6 +242,23 @@ def test_until_the_voice_is_there_espeak_ng_speaks(client: httpx.Client, human: 
     assert engine(say(client, "And now?")) == "piper"
 
 
+@pytest.mark.usefixtures("human", "away")
+@pytest.mark.parametrize("voice", ["en-US-AvaNeural", "en-GB-SoniaNeural", "en-IN-PrabhatNeural"])
+def test_until_the_voice_that_fits_best_is_there_another_of_the_language_speaks(
+    client: httpx.Client, voice: str
+) -> None:
+    response = say(client, voice=voice)
+    assert response.headers["x-audio-voice"] == "piper:en_US-joe-medium"
+
+
+@pytest.mark.usefixtures("human", "away")
+def test_without_downloads_no_language_is_asked_of_the_hub(client: httpx.Client, set_audio: SetAudio) -> None:
+    set_audio(piper_downloads=False)
+    assert engine(say(client, "Guten Tag.", voice="de-DE-KatjaNeural")) == "espeak-ng"
+    assert "piper:de_DE-thorsten-medium" not in lazy.models()
+    assert engine(say(client, voice="en-US-AvaNeural")) == "piper"
+
+
 @pytest.mark.usefixtures("human")
 def test_health_knows_the_voice_and_is_well_without_it() -> None:
     model = lazy.models()["piper:en_US-joe-medium"]
