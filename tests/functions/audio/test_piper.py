@@ -25,7 +25,7 @@ from functions.audio.piper_phonemes import phonemized, phonemizer
 from functions.audio.piper_voices import piper_voice
 from functions.audio.schemas import AudioRequest
 from functions.audio.service import breaker
-from tests.conftest import WAIT_SECONDS, wait_until
+from tests.conftest import WAIT_SECONDS, SettingsEnv, wait_until
 from tests.doubles.edge_server import Fault, SpeechCloud
 from tests.functions.audio.conftest import SetAudio, mp3, seconds
 from tests.functions.audio.sounds import decoded
@@ -245,8 +245,9 @@ def test_until_the_voice_is_there_espeak_ng_speaks(client: httpx.Client, human: 
 @pytest.mark.usefixtures("human", "away")
 @pytest.mark.parametrize("voice", ["en-US-AvaNeural", "en-GB-SoniaNeural", "en-IN-PrabhatNeural"])
 def test_until_the_voice_that_fits_best_is_there_another_of_the_language_speaks(
-    client: httpx.Client, voice: str
+    client: httpx.Client, settings_env: SettingsEnv, voice: str
 ) -> None:
+    settings_env(OFFLINE=True)
     response = say(client, voice=voice)
     assert response.headers["x-audio-voice"] == "piper:en_US-joe-medium"
 
