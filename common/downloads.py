@@ -66,10 +66,8 @@ class DownloadFailed(ModelLoadFailed):
 def fetch(remote: RemoteFile, folder: Path, report: Report, *, offline: bool = False) -> Path:
     """The file on this machine: in `folder`, in the hub's cache, or downloaded now. Raises DownloadFailed."""
     final = folder / remote.place
-    if final.is_file():
-        return final
-    if isinstance(remote, HubFile) and (cached := _in_hubs_cache(remote)) is not None:
-        return cached
+    if (there := found(remote, folder)) is not None:
+        return there
     if offline:
         raise DownloadFailed(
             f"{remote.name} is not in {folder}, and downloads are off (FACTORY_OFFLINE, HF_HUB_OFFLINE)"
@@ -86,6 +84,14 @@ def fetch(remote: RemoteFile, folder: Path, report: Report, *, offline: bool = F
                 reason += f", {amount(shutil.disk_usage(folder).free)} are free"
         raise DownloadFailed(f"{remote.name} cannot be kept in {folder}: {reason}") from error
     return final
+
+
+def found(remote: RemoteFile, folder: Path) -> Path | None:
+    """The file in `folder` or in the hub's cache, if it is there."""
+    final = folder / remote.place
+    if final.is_file():
+        return final
+    return _in_hubs_cache(remote) if isinstance(remote, HubFile) else None
 
 
 class _Again(Exception):

@@ -12,7 +12,7 @@ from collections.abc import Collection
 from pathlib import Path
 from urllib.parse import urldefrag
 
-from common.downloads import fetch, is_offline
+from common.downloads import fetch, found, is_offline
 from common.errors import ModelLoadFailed
 from common.lazy import Report
 from common.remote_files import HubFile, RemoteFile, UrlFile, origin
@@ -45,6 +45,13 @@ def local(file: ModelFile, settings: Settings, report: Report) -> Path:
     if brought.is_file():
         return brought
     return fetch(file, settings.models_folder, report, offline=is_offline(settings.offline))
+
+
+def is_here(file: ModelFile, settings: Settings) -> bool:
+    """Whether the file is on this machine already."""
+    if isinstance(file, Path):
+        return file.is_file()
+    return (ROOT / "models" / file.place).is_file() or found(file, settings.models_folder) is not None
 
 
 def _on_hub(address: str) -> HubFile | None:

@@ -26,7 +26,9 @@ from samtranslator.yaml_helper import yaml_parse
 
 from benchmarks.harness.news import news
 from benchmarks.harness.service import call
-from common.settings import ROOT, ExtractSettings, SummarizeSettings
+from common.settings import PROFILES, ROOT, ExtractSettings, SummarizeSettings
+from functions.audio import piper_loading as voices
+from functions.audio.piper_voices import VOICES
 from functions.extract import model as gliners
 from functions.extract.model import CONFIG, HUB_FILE, TOKENIZER
 from functions.summarize import model as llamas
@@ -207,14 +209,28 @@ def ask(path: str, body: object = None) -> tuple[int, bytes]:
     return call(PORT, path, body, headers=HEADERS, seconds=60)
 
 
+def voice_state() -> str:
+    """Of Piper's first voice, which speaks where there is no cloud."""
+    models = json.loads(ask("/health")[1])["models"]
+    return str(models.get(f"piper:{voices.PACKAGED}", {}).get("state"))
+
+
 def hub() -> HubServer:
     """It has models of this repository under the names of the large ones that the profile `space` wants."""
     summarize, extract = SummarizeSettings(), ExtractSettings()
     llama, gliner = llamas.PRESETS[summarize.model], gliners.PRESETS[extract.model]
+    small = llamas.PRESETS[str(PROFILES["space"]["summarize"]["stand_in"])]
     embedded = ROOT / "models/embedded/gliner"
+    voice = VOICES[voices.PACKAGED]
     return HubServer(
         {
             llama.repo: {llama.file.format(summarize.quantization): lead_model.FILE},
+            small.repo: {small.file.format(summarize.quantization): lead_model.FILE},
+            voice.model.repo: {
+                file.file: here
+                for file, here in zip((voice.model, voice.config), voices.files(voice), strict=True)
+                if isinstance(here, Path)
+            },
             gliner.repo: {
                 HUB_FILE: embedded / "model.onnx",
                 **{name: embedded / name for name in (CONFIG, TOKENIZER)},
@@ -247,6 +263,8 @@ def four_calls() -> Iterator[Row]:
     status, body = ask("/audio", {"text": TEXT})
     is_mp3 = body[:1] == b"\xff" or body[:3] == b"ID3"
     yield "/audio", f"{status} {len(body)} bytes{' of MP3' if is_mp3 else ''}", status == 200 and is_mp3
+    until(lambda: voice_state() in ("ready", "failed"), 60)
+    yield "the voice", voice_state(), voice_state() == "ready"
     status, body = ask("/health")
     answer = json.loads(body)
     yield "/health", f"{status} {answer['status']}, models loaded: {answer['models_loaded']}", answer["models_loaded"]

@@ -20,6 +20,7 @@ from starlette.types import ASGIApp
 from benchmarks.harness.service import Service, factory, run
 from common import lazy
 from common.settings import PREFIX, get_settings
+from functions.audio.piper_loading import voices
 from tests.doubles import lead_model
 from tests.doubles.edge_server import SpeechCloud
 
@@ -60,6 +61,13 @@ def clean_settings(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     get_settings.cache_clear()
     yield
     get_settings.cache_clear()
+
+
+@pytest.fixture(autouse=True)
+def no_voice_is_wanted() -> Iterator[None]:
+    """A voice that one test has asked for stays loaded, but to the next test it is one that nobody wants."""
+    yield
+    voices._used.clear()
 
 
 @pytest.fixture
@@ -141,12 +149,17 @@ def runner(tmp_path_factory: pytest.TempPathFactory, speech_cloud: SpeechCloud) 
         yield running
 
 
+def _all_ready(service: Runner) -> bool:
+    models = httpx.get(f"{service.url}/health").json()["models"].values()
+    return all(model["state"] == "ready" for model in models) and len(models) > 2
+
+
 @pytest.fixture(scope="session")
 def as_it_starts(tmp_path_factory: pytest.TempPathFactory, speech_cloud: SpeechCloud) -> Iterator[Runner]:
     """The service with the models of `make run`, once they are loaded: for tests of these models, which take time."""
     log = tmp_path_factory.mktemp("embedded") / "log.txt"
     with run_service(log, PROFILE="embedded", AUDIO__ENDPOINT=speech_cloud.url) as running:
-        wait_until(lambda: httpx.get(f"{running.url}/health/ready").status_code == 200, "it is ready", START_SECONDS)
+        wait_until(lambda: _all_ready(running), "it is ready, with its voice", START_SECONDS)
         yield running
 
 

@@ -115,7 +115,8 @@ async def recordings() -> dict[str, bytes]:
                 raise ModelLoadFailed(model.status.detail)
             await asyncio.sleep(0.1)
     request = AudioRequest(text=TEXT)
-    return {engine.voice(request): await spoken(engine) for engine in (EspeakSpeech(), PiperSpeech())}
+    sounds = [(engine, await spoken(engine)) for engine in (EspeakSpeech(), PiperSpeech())]
+    return {engine.voice(request): sound for engine, sound in sounds}
 
 
 def main() -> None:

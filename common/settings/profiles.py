@@ -13,7 +13,7 @@ PROFILES: dict[str, dict[str, Any]] = {
         "model_wait_seconds": 30.0,
         "summarize": {"model": "embedded"},
         "extract": {"model": "embedded"},
-        "audio": {"piper_preload": "en-US"},
+        "audio": {"piper_preload": "en-US", "piper_downloads": False},
     },
     # The product's client gives up after 30 s.
     "space": {

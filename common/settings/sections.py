@@ -164,8 +164,9 @@ class AudioSettings(Section):
         description="auto: edge-tts; Piper when the speech cloud fails before its first sound; espeak-ng when there is "
         "no such voice, or not yet. piper: the same without the cloud",
     )
-    piper_preload: Locales = Field(
-        "", description="locales whose Piper voices are there from the start: `en-US,de-DE`; others come on first need"
+    piper_preload: Locales = Field("", description="locales whose Piper voices are there from the start: `en-US,de-DE`")
+    piper_downloads: bool = Field(
+        True, description="other Piper voices are downloaded on first need; false: only those on this machine speak"
     )
     piper_voices: int = Field(3, ge=1, le=64, description="Piper voices in memory at the same time, 150 MB each")
     piper_recordings: int = Field(

@@ -1,6 +1,7 @@
 """What can go wrong with speech, and the HTTP status each thing becomes.
 
 FactoryError
+├── RangeNotSatisfiable     416   no byte of the recording is in the range
 ├── UpstreamFailed          502   the speech cloud failed and no fallback is allowed
 │   ├── UpstreamRefused           it turned the request down: asking again would not help
 │   └── UpstreamSilent            it did its work, but no sound came of it
@@ -13,6 +14,18 @@ FactoryError
 """
 
 from common.errors import FactoryError, Unavailable
+
+
+class RangeNotSatisfiable(FactoryError):
+    status, slug, title = 416, "range-not-satisfiable", "Range not satisfiable"
+
+    def __init__(self, size: int) -> None:
+        super().__init__(f"range: the recording has {size} bytes, and none of those that were asked for")
+        self._size = size
+
+    @property
+    def headers(self) -> dict[str, str]:
+        return {"Content-Range": f"bytes */{self._size}"}
 
 
 class UpstreamFailed(FactoryError):

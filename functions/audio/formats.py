@@ -1,6 +1,9 @@
 """What a recording can be had as: sound in the formats that players and OpenAI's clients ask for, and captions."""
 
 from dataclasses import dataclass
+from typing import Literal
+
+SoundName = Literal["mp3", "wav", "pcm", "flac", "opus", "aac"]
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from fastapi.responses import Response, StreamingResponse
 
 from common.errors import FactoryError, InvalidInput, NotFound
 from common.http.problems import foreign_errors
-from functions.audio.answers import AUDIO_HEADERS, EVENT_STREAM, SOUND_CONTENT, answer
+from functions.audio.answers import AUDIO_HEADERS, EVENT_STREAM, KNOWN_RESPONSES, SOUND_CONTENT, answer
 from functions.audio.catalogue import catalogue
 from functions.audio.openai_schemas import (
     MODELS,
@@ -41,9 +41,10 @@ foreign_errors("/v1/", _openai_members)
     responses={
         200: {
             "description": "24 kHz mono, in the format that was asked for",
-            "content": {**SOUND_CONTENT, EVENT_STREAM: {"schema": {"type": "string"}}},
+            "content": {**SOUND_CONTENT, EVENT_STREAM: {}},
             "headers": AUDIO_HEADERS,
-        }
+        },
+        **KNOWN_RESPONSES,
     },
 )
 async def speech(request: Request, wish: SpeechRequest) -> Response:

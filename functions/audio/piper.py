@@ -1,5 +1,6 @@
 """Piper, a neural voice that needs no cloud: a sentence at a time, and within it piece by piece."""
 
+import asyncio
 from collections.abc import AsyncGenerator, Iterator, Sequence
 from contextlib import aclosing, contextmanager
 from functools import partial
@@ -14,10 +15,10 @@ from functions.audio.catalogue import catalogue
 from functions.audio.confined_process import CannotSpeak
 from functions.audio.errors import SpeechFailed, VoiceAway
 from functions.audio.pieces import Piece
-from functions.audio.piper_loading import voices
+from functions.audio.piper_loading import here, voices
 from functions.audio.piper_model import SECONDS_PER_ID, SECONDS_PER_PIECE, PiperModel
 from functions.audio.piper_phonemes import Sentence, phonemized
-from functions.audio.piper_voices import PiperVoice, piper_voice
+from functions.audio.piper_voices import piper_voices
 from functions.audio.piper_words import Spoken, timed
 from functions.audio.priority import give_way
 from functions.audio.recorder import BYTES_PER_SAMPLE, FULL_SCALE, Recorder, recorded
@@ -43,12 +44,16 @@ LOWEST, HIGHEST = 0.8, 1.3
 
 
 class PiperSpeech:
-    """Speaks with the Piper voice of the request's locale: 24 kHz, 48 kbit/s, mono MP3."""
+    """Speaks one recording with a Piper voice of the request's locale or language: 24 kHz, 48 kbit/s, mono MP3."""
 
     name: ClassVar[Literal["piper"]] = "piper"
 
-    def voice(self, request: AudioRequest) -> str:
-        return f"piper:{_voice(request).name}"
+    def __init__(self) -> None:
+        self._spoken_by = ""
+
+    def voice(self, request: AudioRequest) -> str:  # noqa: ARG002
+        """Of the recording that has begun: which one it is depends on which are loaded."""
+        return f"piper:{self._spoken_by}"
 
     async def stream(
         self, request: AudioRequest, first_by: float, making: SharedRun[Any] | None = None
@@ -58,7 +63,13 @@ class PiperSpeech:
         Raises VoiceAway where there is no such voice, where it is not loaded yet, and where it could not begin by
         `first_by`; and SpeechFailed.
         """
-        speaking = _Speaking(voices.loaded(_voice(request)), request)
+        wished = catalogue[request.voice]
+        choices = piper_voices(wished.locale, wished.gender)
+        if not get_settings().audio.piper_downloads:
+            choices = await asyncio.to_thread(here, choices)
+        voice, model = voices.speaking(choices)
+        self._spoken_by = voice.name
+        speaking = _Speaking(model, request)
         parts = await request.parts(PART_BYTES, MAX_PART_BYTES)
         try:
             async with slots.slot(request.seconds_of(request.text), first_by):
@@ -131,13 +142,6 @@ def _told() -> Iterator[None]:
     except Exception as error:
         # What onnxruntime raises has no base of its own.
         raise SpeechFailed(f"the voice failed ({type(error).__name__})") from error
-
-
-def _voice(request: AudioRequest) -> PiperVoice:
-    wished = catalogue[request.voice]
-    if (found := piper_voice(wished.locale, wished.gender)) is None:
-        raise VoiceAway(f"no Piper voice speaks {wished.locale}")
-    return found
 
 
 def _recordings() -> Limits:

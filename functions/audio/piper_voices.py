@@ -121,13 +121,17 @@ class PiperVoice:
         return HubFile(REPOSITORY, f"{self.model.file}.json")
 
 
-def piper_voice(locale: str, gender: Gender) -> PiperVoice | None:
-    """The voice that speaks for a locale; of its language, if there is none of it, and of the other gender likewise."""
-    return max(
+def piper_voices(locale: str, gender: Gender) -> list[PiperVoice]:
+    """The voices of the language of a locale: first that of the locale, then of the gender."""
+    return sorted(
         (voice for voice in VOICES.values() if _language(voice.locale) == _language(locale)),
-        key=lambda voice: (voice.locale == locale, voice.gender == gender, voice.gender is None),
-        default=None,
+        key=lambda voice: (voice.locale != locale, voice.gender != gender, voice.gender is not None),
     )
+
+
+def piper_voice(locale: str, gender: Gender) -> PiperVoice | None:
+    """The first of them."""
+    return next(iter(piper_voices(locale, gender)), None)
 
 
 def _language(locale: str) -> str:

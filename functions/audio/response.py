@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import re
 from base64 import b64encode
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, aclosing
@@ -17,15 +18,20 @@ from common.logs import trace
 from functions.audio.captions import Caption, captions, srt, vtt
 from functions.audio.formats import BY_MEDIA_TYPE, MP3, SRT, VTT, Format
 from functions.audio.pieces import BYTES_PER_SECOND, Piece
+from functions.audio.ranges import content_range
 from functions.audio.service import Finished, Opening, Recording
 from functions.audio.transcoding import most_bytes, transcoded
 
 CAPTIONS: dict[Format, Callable[[Sequence[Caption]], str]] = {VTT: vtt, SRT: srt}
 EVENT_STREAM = "text/event-stream"
 # For proxies: a stream that is collected first is none.
+OF_THE_SOUND = ("ETag", "Content-Location")
 UNBUFFERED = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
 # A recording that has to be whole before it is sent may be so large, in whatever format it is asked for.
 MOST_WHOLE_BYTES = 64 * 1024 * 1024
+# Of a kept recording so much is handed to the connection at a time: a listener who is slow holds no more.
+SLICE_BYTES = 65_536
+RECORDINGS = "/audio/recordings"
 
 
 def wanted_format(request: Request) -> Format:
@@ -38,28 +44,42 @@ def wanted_format(request: Request) -> Format:
     return max(wanted, key=lambda name: wanted[name], default=MP3)
 
 
-def entity_tag(tag: str, wanted: Format) -> str:
-    suffix = "" if wanted is MP3 else f"-{wanted.name}"
-    return f'W/"{tag}{suffix}"'
+def entity_tag(opening: Opening, wanted: Format) -> str:
+    """Strong for the MP3, whose bytes are those of one run, so that a player may go on where it has broken off."""
+    return f'"{opening.tag}-{opening.edition}"' if wanted is MP3 else f'W/"{opening.tag}-{wanted.name}"'
 
 
-def is_known(request: Request, tag: str, wanted: Format) -> bool:
-    """Whether `If-None-Match` names this recording in this format; weak comparison (RFC 9110, 8.8.3.2)."""
+def known_tag(request: Request, tag: str, wanted: Format) -> str | None:
+    """The entity tag in `If-None-Match` that is of this request in this format, as the client has it.
+
+    The comparison is weak (RFC 9110, 8.8.3.2): it may be of another edition.
+    """
+    known = re.compile(rf'(W/)?"{tag}-{"[0-9a-f]{16}" if wanted is MP3 else wanted.name}"')
     names = ",".join(request.headers.getlist("if-none-match")).split(",")
-    known = entity_tag(tag, wanted).removeprefix("W/")
-    return any(name.strip().removeprefix("W/") == known for name in names)
+    return next((name.strip() for name in names if known.fullmatch(name.strip())), None)
 
 
-def headers(tag: str, wanted: Format, opening: Opening | None = None) -> dict[str, str]:
-    told = {"ETag": entity_tag(tag, wanted), "Vary": "Accept"}
-    if opening:
-        told |= {"X-Audio-Engine": opening.engine, "X-Audio-Voice": opening.voice}
+def not_modified(known: str, told: dict[str, str]) -> Response:
+    return Response(status_code=304, headers=told | {"ETag": known})
+
+
+def headers(opening: Opening, wanted: Format, recordings: str | None = None) -> dict[str, str]:
+    """`recordings` is the path below which the recording can be had again, if it is kept."""
+    told = {
+        "ETag": entity_tag(opening, wanted),
+        "Vary": "Accept",
+        "X-Audio-Engine": opening.engine,
+        "X-Audio-Voice": opening.voice,
+    }
+    if recordings is not None:
+        query = "" if wanted is MP3 else f"?format={wanted.name}"
+        told["Content-Location"] = f"{recordings}/{opening.id}{query}"
     return told
 
 
 def captions_response(text: str, recording: Finished, wanted: Format) -> Response:
     found = captions(text, recording.words, len(recording.sound) / BYTES_PER_SECOND)
-    told = headers(recording.opening.tag, wanted, recording.opening)
+    told = headers(recording.opening, wanted)
     return Response(CAPTIONS[wanted](found), headers=told, media_type=f"{wanted.media_type}; charset=utf-8")
 
 
@@ -94,17 +114,25 @@ class RecordingResponse(Response):
         wanted: Format,
         listener_seconds: float,
         held: AsyncExitStack,
+        told: dict[str, str],
         *,
         events: bool = False,
+        part: range | None = None,
     ) -> None:
-        """`events`: the sound in OpenAI's Server-Sent Events."""
+        """`told` are headers; `events`: the sound in OpenAI's Server-Sent Events; `part`: those bytes of a kept MP3."""
         self.media_type = EVENT_STREAM if events else wanted.media_type
-        told = headers(recording.opening.tag, wanted, recording.opening)
         if events:
-            told = {name: value for name, value in told.items() if name != "ETag"} | UNBUFFERED
-        super().__init__(headers=told)
+            told = {name: value for name, value in told.items() if name not in OF_THE_SOUND} | UNBUFFERED
+        super().__init__(status_code=206 if part else 200, headers=told)
         del self.headers["content-length"]
-        self._sound = _events(sound(recording, wanted)) if events else sound(recording, wanted)
+        if (kept := recording.finished) is not None and wanted is MP3 and not events:
+            self._sound = _sliced(kept.sound, part or range(len(kept.sound)))
+            self.headers["Accept-Ranges"] = "bytes"
+            self.headers["Content-Length"] = str(len(part or kept.sound))
+            if part:
+                self.headers["Content-Range"] = content_range(part, len(kept.sound))
+        else:
+            self._sound = _events(sound(recording, wanted)) if events else sound(recording, wanted)
         self._listener_seconds = listener_seconds
         self._held = held
 
@@ -139,16 +167,20 @@ async def _events(sound: AsyncGenerator[bytes, None]) -> AsyncGenerator[bytes, N
     yield format_sse_event(data_str=json.dumps({"type": "speech.audio.done", "usage": usage}))
 
 
-async def whole_response(recording: Recording, wanted: Format) -> Response:
+async def whole_response(recording: Recording, wanted: Format, told: dict[str, str]) -> Response:
     """The whole recording at once. Raises InvalidInput where it would be too large."""
     finished = await recording.finish()
     if (size := most_bytes(wanted, len(finished.sound))) > MOST_WHOLE_BYTES:
         raise InvalidInput([FieldError("accept", f"the recording would have {size} bytes; ask for MP3")])
     made = finished.sound if wanted is MP3 else b"".join([piece async for piece in sound(recording, wanted)])
-    told = headers(finished.opening.tag, wanted, finished.opening)
     return Response(made, headers=told, media_type=wanted.media_type)
 
 
 async def _iterated(*pieces: bytes) -> AsyncGenerator[bytes, None]:
     for piece in pieces:
         yield piece
+
+
+async def _sliced(sound: bytes, part: range) -> AsyncGenerator[bytes, None]:
+    for begin in range(part.start, part.stop, SLICE_BYTES):
+        yield sound[begin : min(begin + SLICE_BYTES, part.stop)]

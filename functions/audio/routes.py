@@ -1,21 +1,22 @@
-"""POST /audio and GET /audio/voices, beside what is for clients of OpenAI's API."""
+"""POST /audio, what it has made, and the voices, beside what is for clients of OpenAI's API."""
 
 import importlib
 from contextlib import suppress
 from typing import Annotated
 
-from fastapi import APIRouter, Query, Request
+from fastapi import APIRouter, Path, Query, Request
 from fastapi.responses import Response, StreamingResponse
 
 from common.errors import FieldError, InvalidInput
 from common.settings import get_settings
 from functions.audio import espeak, openai_routes, piper_loading
-from functions.audio.answers import AUDIO_HEADERS, SOUND_CONTENT, answer
+from functions.audio.answers import AUDIO_HEADERS, KNOWN_RESPONSES, SOUND_CONTENT, answer, kept_answer
 from functions.audio.catalogue import catalogue, closest
 from functions.audio.engine import LIBRARY
 from functions.audio.errors import SpeechFailed
+from functions.audio.formats import SOUNDS, SoundName
 from functions.audio.piper_voices import piper_voice
-from functions.audio.response import wanted_format
+from functions.audio.response import RECORDINGS, wanted_format
 from functions.audio.schemas import AudioRequest, VoiceEntry, VoiceList
 from functions.audio.voices import DEFAULT_VOICE, Voice
 
@@ -37,11 +38,34 @@ router = APIRouter(tags=["audio"])
             "content": {**SOUND_CONTENT, "text/vtt": _TEXT, "application/x-subrip": _TEXT},
             "headers": AUDIO_HEADERS,
         },
-        304: {"description": "`If-None-Match` names this recording"},
+        **KNOWN_RESPONSES,
     },
 )
 async def audio(request: Request, wish: AudioRequest) -> Response:
     return await answer(request, wish, wanted_format(request))
+
+
+@router.get(
+    RECORDINGS + "/{recording}",
+    summary="A finished recording that is kept, for players, which only GET and want to seek",
+    response_class=StreamingResponse,
+    responses={
+        200: {
+            "description": "The sound in the format that was asked for; of the MP3 a `Range` is answered",
+            "content": SOUND_CONTENT,
+            "headers": AUDIO_HEADERS,
+        },
+        404: {"description": "it is not finished, or not kept any more: POST /audio has it made again"},
+        **KNOWN_RESPONSES,
+    },
+)
+async def kept_recording(
+    request: Request,
+    recording: Annotated[str, Path(description="of the `Content-Location` that POST /audio has told")],
+    wanted: Annotated[SoundName, Query(alias="format")] = "mp3",
+) -> Response:
+    # Not by `Accept`: what players send there by themselves says nothing of which format they seek in.
+    return await kept_answer(request, recording, SOUNDS[wanted])
 
 
 @router.get("/audio/voices", summary="The voices that POST /audio knows")

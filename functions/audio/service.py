@@ -3,6 +3,7 @@
 import hashlib
 import json
 import logging
+import secrets
 import time
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
@@ -30,6 +31,7 @@ logger = logging.getLogger(__name__)
 # What a kept recording takes beside its sound: key, objects, links; and each of its words.
 ENTRY_BYTES, WORD_BYTES = 1024, 200
 LISTENERS_PER_TURN = 4
+ID_BYTES = 20
 
 
 class SpeechEngine(Protocol):
@@ -48,11 +50,17 @@ class SpeechEngine(Protocol):
 
 @dataclass(frozen=True)
 class Opening:
-    """What is known of a recording once it has begun; `tag` stands for the request as this engine speaks it."""
+    """What is known of a recording once it has begun.
+
+    `tag` stands for the request as this engine speaks it, `edition` for the bytes that this run makes of it; under `id`
+    it can be had while it is kept.
+    """
 
     engine: EngineName
     voice: str
     tag: str
+    edition: str
+    id: str
 
 
 @dataclass(frozen=True)
@@ -111,6 +119,16 @@ class Studio:
         # How often the first choice came back. What stood in for it before has another key, and is not asked for again.
         self._returns = 0
         self._is_away = False
+        # Who has not made a request cannot tell the id of its recording.
+        self._secret = secrets.token_bytes(32)
+
+    def kept(self, recording_id: str) -> Recording | None:
+        """The finished recording with the `id` that its opening tells, while it is kept."""
+        try:
+            kept = self._answers.get(bytes.fromhex(recording_id))
+        except ValueError:
+            return None
+        return _whole(kept) if kept else None
 
     async def recording(self, request: AudioRequest, engines: Sequence[SpeechEngine], first_by: float) -> Recording:
         """A recording that has begun, by the first of `engines` that could; raises why the first of them could not.
@@ -118,7 +136,7 @@ class Studio:
         Equal requests with about the same patience share a run.
         """
         if (kept := self._answers.get(self._key(request, engines[0], engines))) is not None:
-            return Recording(kept.opening, _iterated(()), kept)
+            return _whole(kept)
         patience = ceil(first_by - time.monotonic())
         run_key = request_key(engines[0].name, request, patience, *(engine.name for engine in engines[1:]))
         pieces = self._answers.join(run_key, lambda run: self._make(run, request, engines, first_by))
@@ -129,21 +147,20 @@ class Studio:
     async def _make(
         self, run: SharedRun[Piece | Opening], request: AudioRequest, engines: Sequence[SpeechEngine], first_by: float
     ) -> AsyncGenerator[Piece | Opening, None]:
-        engine, pieces, first = await self._begin(request, engines, first_by, run)
-        opening = Opening(engine.name, engine.voice(request), tag(request, engine))
+        opening, pieces, first = await self._begin(request, engines, first_by, run)
         yield opening
         async with aclosing(pieces):
             yield first
             async for piece in pieces:
                 yield piece
-        if engine is not engines[0]:
+        if opening.engine != engines[0].name:
             self._is_away = True
         elif self._is_away:
             # It is back: who asks again shall hear it.
             self._is_away = False
             self._returns += 1
         if run.whole:
-            self._answers.keep(self._key(request, engine, engines), _finished(opening, run.pieces))
+            self._answers.keep(bytes.fromhex(opening.id), _finished(opening, run.pieces))
 
     async def _begin(
         self,
@@ -151,14 +168,18 @@ class Studio:
         engines: Sequence[SpeechEngine],
         first_by: float,
         making: SharedRun[Piece | Opening],
-    ) -> tuple[SpeechEngine, AsyncGenerator[Piece, None], Piece]:
+    ) -> tuple[Opening, AsyncGenerator[Piece, None], Piece]:
         failure: FactoryError | None = None
         for engine in engines:
-            if (kept := self._answers.get(self._key(request, engine, engines))) is not None:
-                return engine, _iterated(kept.words), kept.sound
+            key = self._key(request, engine, engines)
+            if (kept := self._answers.get(key)) is not None:
+                return kept.opening, _iterated(kept.words), kept.sound
             pieces = engine.stream(request, first_by, making)
             try:
-                return engine, pieces, await anext(pieces)
+                first = await anext(pieces)
+                edition = secrets.token_hex(8)
+                opening = Opening(engine.name, engine.voice(request), tag(request, engine), edition, key.hex())
+                return opening, pieces, first
             except (UpstreamUnavailable, VoiceAway) as error:
                 failure = failure or error
             except (UpstreamFailed, UpstreamTimeout, SpeechFailed) as error:
@@ -168,13 +189,14 @@ class Studio:
         raise failure
 
     def _key(self, request: AudioRequest, engine: SpeechEngine, engines: Sequence[SpeechEngine]) -> bytes:
-        return request_key(engine.name, request, None if engine is engines[0] else self._returns)
+        known = request_key(engine.name, request, None if engine is engines[0] else self._returns)
+        return hashlib.blake2b(known, digest_size=ID_BYTES, key=self._secret).digest()
 
 
 def tag(request: AudioRequest, engine: SpeechEngine) -> str:
-    """What an entity tag holds: the normalised request as this engine speaks it.
+    """What an entity tag begins with: the normalised request as this engine speaks it.
 
-    Two recordings of it need not be the same to the byte, so it only makes a weak one (RFC 9110, 8.8.1).
+    Two recordings of it need not be the same to the byte, so by itself it only makes a weak one (RFC 9110, 8.8.1).
     """
     fields = json.dumps([request.model_dump(), engine.name], sort_keys=True)
     return hashlib.sha256(fields.encode()).hexdigest()[:32]
@@ -194,6 +216,10 @@ def _finished(opening: Opening, pieces: Sequence[Piece | Opening]) -> Finished:
 
 def _size(recording: Finished) -> int:
     return ENTRY_BYTES + len(recording.sound) + WORD_BYTES * len(recording.words)
+
+
+def _whole(kept: Finished) -> Recording:
+    return Recording(kept.opening, _iterated(()), kept)
 
 
 async def _iterated(pieces: Sequence[T]) -> AsyncGenerator[T, None]:

@@ -2,11 +2,13 @@
 
 import io
 import struct
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
+from contextlib import closing, contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from common.admission import Limits, Places
 from common.worker import EXPECTED_SECONDS, Worker
 from functions.audio.errors import SpeechFailed
 from functions.audio.formats import AAC, FLAC, OPUS, PCM, WAV, Format
@@ -18,11 +20,13 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 BYTES_PER_SAMPLE = 2
-# Two seconds of sound, which take some 40 ms at most: others have their turn after them.
-SLICE_BYTES = 12_000
+# A second of sound, which takes some 20 ms at most: others have their turn after it. The first is heard sooner.
+FIRST_SLICE_BYTES, SLICE_BYTES = 750, 6_000
 SECONDS_PER_BYTE = 4e-6
 # Both are of constant rate.
 PCM_PER_MP3 = SAMPLE_RATE * BYTES_PER_SAMPLE // BYTES_PER_SECOND
+# FLAC's takes 7 MB each, AAC's 1 MB: 64 of them.
+ENCODERS = Limits(concurrency=32, max_waiting=16)
 WAV_HEADER = struct.Struct("<4sI4s4sIHHIIHH4sI")
 # The length of a sound that is not known yet, in that header.
 ENDLESS = 0xFFFF_FFFF
@@ -64,6 +68,10 @@ class Transcoder:
         """What is left, and the end of the format. Raises SpeechFailed."""
         return self._made(None)
 
+    def close(self) -> None:
+        """Give back the encoder's memory; without it that is kept until the collector of cycles comes by."""
+        self._writer.close()
+
     def _made(self, mp3: bytes | None) -> bytes:
         import av
 
@@ -88,6 +96,9 @@ class _Samples:
         self._made += bytes(frame.planes[0])[: frame.samples * BYTES_PER_SAMPLE]
 
     def end(self) -> None:
+        pass
+
+    def close(self) -> None:
         pass
 
     def taken(self) -> bytes:
@@ -119,6 +130,9 @@ class _Encoded:
 
     def end(self) -> None:
         self.write(None)
+        self.close()
+
+    def close(self) -> None:
         self._container.close()
 
     def taken(self) -> bytes:
@@ -155,17 +169,32 @@ async def transcoded(
     Raises SpeechFailed where the sound cannot be understood.
     """
     transcoder = await _on_thread(partial(Transcoder, wanted, mp3_bytes))
-    async for piece in pieces:
-        if isinstance(piece, bytes):
-            for begin in range(0, len(piece), SLICE_BYTES):
-                part = piece[begin : begin + SLICE_BYTES]
-                yield await _on_thread(partial(transcoder.feed, part), SECONDS_PER_BYTE * len(part))
-    yield await _on_thread(transcoder.end)
+    # Who leaves does so between two pieces of work on the thread.
+    with closing(transcoder):
+        async for piece in pieces:
+            if isinstance(piece, bytes):
+                for part in _slices(piece):
+                    yield await _on_thread(partial(transcoder.feed, part), SECONDS_PER_BYTE * len(part))
+        yield await _on_thread(transcoder.end)
+
+
+@contextmanager
+def place(wanted: Format) -> Iterator[None]:
+    """A place among those for whom something is encoded at the same time. Raises QueueFull."""
+    with encoders.hold() if wanted in MUXERS else nullcontext():
+        yield
 
 
 def most_bytes(wanted: Format, mp3_bytes: int) -> int:
     """How large so much MP3 can be in this format."""
     return mp3_bytes * PCM_PER_MP3 if wanted in (WAV, PCM, FLAC) else mp3_bytes
+
+
+def _slices(piece: bytes) -> Iterator[bytes]:
+    begin, size = 0, FIRST_SLICE_BYTES
+    while begin < len(piece):
+        yield piece[begin : begin + size]
+        begin, size = begin + size, min(2 * size, SLICE_BYTES)
 
 
 async def _on_thread(work: Callable[[], T], seconds: float = EXPECTED_SECONDS) -> T:
@@ -181,4 +210,5 @@ def _wav_header(mp3_bytes: int | None) -> bytes:
     return WAV_HEADER.pack(b"RIFF", whole, b"WAVE", b"fmt ", *kind, b"data", data_bytes)
 
 
+encoders = Places("audio formats", lambda: ENCODERS)
 _worker = Worker("audio-formats")

@@ -3,6 +3,7 @@
 import asyncio
 import base64
 import json
+import re
 from collections.abc import Iterator
 from io import BytesIO
 from typing import Any
@@ -80,6 +81,16 @@ def test_audio_comes_as_base64_and_plays(kind: str) -> None:
     assert answer["headers"]["content-type"] == "audio/mpeg"
     assert answer["headers"]["x-audio-engine"] == "edge-tts"
     assert MP3(BytesIO(base64.b64decode(answer["body"]))).info.length > 0.3
+
+
+def test_a_recording_that_an_instance_keeps_is_had_again(kind: str) -> None:
+    made = invoke(kind, "POST", "/audio", {"text": "Hello world"})
+    path = made["headers"]["content-location"]
+    assert re.fullmatch("(/prod)?/audio/recordings/[0-9a-f]{40}", path)
+    event = lambda_event(kind, "GET", path.removeprefix("/prod"))
+    again = HANDLERS["/audio"](event, None)
+    assert again["statusCode"] == 200
+    assert again["body"] == made["body"]
 
 
 def test_health_answers(kind: str) -> None:

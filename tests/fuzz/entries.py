@@ -12,8 +12,9 @@ from starlette.types import Scope
 from common import callers, sentences, text
 from common.errors import FactoryError
 from common.http import app, bodies, deadlines, headers, middleware
-from functions.audio import captions, response, splitter
+from functions.audio import captions, ranges, response, splitter
 from functions.audio.catalogue import catalogue, closest
+from functions.audio.formats import MP3
 from functions.audio.openai_schemas import SpeechRequest
 from functions.audio.pieces import Word
 from functions.audio.schemas import AudioRequest
@@ -50,7 +51,9 @@ def _headers() -> Iterator[Entry]:
     yield entry("Prefer", lambda value: deadlines.preferred_wait(_request("prefer", value)))
     yield entry("Prefer: wait=..", lambda value: deadlines.preferred_wait(_request("prefer", f"wait={value}")))
     yield entry("Accept", lambda value: response.wanted_format(_request("accept", value)))
-    yield entry("If-None-Match", lambda value: response.is_known(_request("if-none-match", value), "0", "audio/mpeg"))
+    yield entry("If-None-Match", lambda value: response.known_tag(_request("if-none-match", value), "0", MP3))
+    yield entry("Range", lambda value: ranges.parsed(value, 1000))
+    yield entry("Range: bytes=..", lambda value: ranges.parsed(f"bytes={value}", 1000))
     yield entry("X-Request-ID", middleware.SANE_REQUEST_ID.fullmatch)
     yield entry("an address", lambda value: callers.caller_of({"type": "http", "client": (value, 1)}))
 

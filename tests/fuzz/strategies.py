@@ -19,6 +19,7 @@ GETS = ["/health", "/health/ready", "/audio/voices", "/v1/models", "/openapi.jso
 TARGETS = [
     *("*", "//extract", "/extract//", "/health/../extract", "/%00", "/%2e%2e/etc/passwd", "/audio/voices?locale="),
     *("/health?", "/health#x", "http://evil.invalid/health", "evil.invalid:80", "/\xff", "/extract/", "/v1/audio/"),
+    *("/audio/recordings/0", "/audio/recordings/0?format=wav", "/audio/recordings/%ff"),
 ]
 METHODS = ["GET", "POST", "HEAD", "PUT", "DELETE", "OPTIONS", "TRACE", "PATCH", "CONNECT", "get", "PRI", "X" * 300]
 VERSIONS = ["1.1", "1.1", "1.1", "1.1", "1.0", "0.9", "2.0", "1.9", "11"]
@@ -36,6 +37,7 @@ PLAUSIBLE = {
     "Accept": ["*/*", "text/event-stream", "text/vtt;q=0, audio/mpeg", "application/x-subrip", "audio/*;q=0.1", "q=1"],
     "If-None-Match": ["*", 'W/"0"', '"0", W/"1"', '"unclosed', ",,,"],
     "Range": ["bytes=0-0", "bytes=-1", "bytes=5-1", "bytes=0-,0-,0-", "items=1"],
+    "If-Range": ['"0"', 'W/"0"', "Thu, 01 Jan 1970 00:00:00 GMT", '"unclosed'],
     "X-Request-ID": ["a", "a" * 200, "a b", "é", "\x7f"],
     "X-Forwarded-For": ["1.2.3.4", "1.2.3.4, ::1", "unknown", "[::1]:5", "999.1.1.1", ","],
     "X-Forwarded-Proto": ["https", "http,https", "javascript"],

@@ -46,7 +46,7 @@ def set_audio(settings_env: Callable[..., None], monkeypatch: pytest.MonkeyPatch
 def piper_is_away(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Piper speaks no language, so it is espeak-ng that stands in; but where a test has asked for `human`."""
     if "human" not in request.fixturenames:
-        monkeypatch.setattr(piper, "piper_voice", lambda *_: None)
+        monkeypatch.setattr(piper, "piper_voices", lambda *_: [])
 
 
 @pytest.fixture

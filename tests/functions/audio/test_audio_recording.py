@@ -7,6 +7,7 @@ import httpx
 import pytest
 
 from functions.audio.catalogue import catalogue
+from functions.audio.formats import SOUNDS
 from functions.audio.handler import app
 from tests.doubles.edge_server import SpeechCloud, seconds_of
 from tests.functions.audio.conftest import SetAudio, mp3
@@ -75,8 +76,8 @@ def test_the_etag_follows_the_normalised_request(client: httpx.Client) -> None:
         return client.post("/audio", json={"text": TEXT, **wish}).headers["etag"]
 
     plain = etag()
-    # Weak: the cloud need not say a text twice in the same bytes.
-    assert plain.startswith('W/"')
+    # Strong: it names the run as well, as the cloud need not say a text twice in the same bytes.
+    assert plain.startswith('"')
     assert plain.endswith('"')
     assert etag(rate="-00%", voice="en-US-ChristopherNeural") == plain
     assert len({plain, etag(rate="+1%"), etag(voice="en-US-GuyNeural"), etag(text=TEXT + " ")}) == 4
@@ -113,6 +114,7 @@ def test_voices_are_listed_with_their_stand_ins(client: httpx.Client) -> None:
         "name": "de-DE-KatjaNeural",
         "locale": "de-DE",
         "gender": "Female",
+        "local": "piper:de_DE-thorsten-medium",
         "fallback": "espeak-ng:de+f2",
     }
     languages = [voice["locale"].partition("-")[0] for voice in voices.values()]
@@ -122,8 +124,10 @@ def test_voices_are_listed_with_their_stand_ins(client: httpx.Client) -> None:
 def test_the_schema_tells_of_the_sound_and_the_fields(client: httpx.Client) -> None:
     schema = client.get("/openapi.json").json()
     answers = schema["paths"]["/audio"]["post"]["responses"]
-    assert list(answers["200"]["content"]) == ["audio/mpeg", "text/vtt", "application/x-subrip"]
-    assert set(answers["200"]["headers"]) == {"X-Audio-Engine", "X-Audio-Voice", "ETag"}
+    sounds = [wanted.media_type for wanted in SOUNDS.values()]
+    assert list(answers["200"]["content"]) == [*sounds, "text/vtt", "application/x-subrip"]
+    assert set(answers["200"]["headers"]) == {"X-Audio-Engine", "X-Audio-Voice", "ETag", "Content-Location"}
+    assert {"206", "304", "416"} <= set(answers)
     fields = schema["components"]["schemas"]["AudioRequest"]
     assert set(fields["properties"]) == {"text", "voice", "rate", "volume", "pitch", "normalize"}
     assert fields["required"] == ["text"]

@@ -1,5 +1,6 @@
 """Other formats than MP3: made while the MP3 is made, with the same sound, and cut where that is cut."""
 
+import gc
 import io
 import json
 import wave
@@ -10,10 +11,11 @@ import httpx
 import numpy as np
 import pytest
 
-from functions.audio import response
+from common.admission import Limits
+from functions.audio import response, transcoding
 from functions.audio.formats import MP3, SOUNDS
-from tests.conftest import WAIT_SECONDS
-from tests.doubles.edge_server import Fault, SpeechCloud, seconds_of
+from tests.conftest import WAIT_SECONDS, problem, wait_until
+from tests.doubles.edge_server import Fault, SpeechCloud, seconds_of, tone
 from tests.functions.audio.sounds import decoded
 
 TEXT = "The committee met on Tuesday to talk about the new bridge over the river."
@@ -132,3 +134,45 @@ def test_what_has_to_be_whole_is_whole_unless_it_is_too_large(base_url: str, mon
     monkeypatch.setattr(response, "MOST_WHOLE_BYTES", len(body) // 2)
     assert old(base_url, "audio/wav")[0] == 422
     assert old(base_url, "audio/mpeg")[0] == 200
+
+
+def test_only_so_many_are_encoded_for_and_who_leaves_makes_room(
+    client: httpx.Client, base_url: str, cloud: SpeechCloud, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(transcoding, "ENCODERS", Limits(concurrency=1, max_waiting=0))
+    cloud.fault = Fault.DRIP
+    with httpx.Client(base_url=base_url, trust_env=False) as other:
+        streamed = other.stream("POST", "/audio", json={"text": TEXT}, headers={"Accept": "audio/flac"})
+        with streamed as response:
+            sound = response.iter_raw()
+            assert next(sound).startswith(b"fLaC")
+            refused = heard(client, "audio/aac")
+            assert problem(refused)["status"] == 503
+            assert int(refused.headers["retry-after"]) >= 1
+            # These need no encoder.
+            cloud.fault = Fault.NONE
+            assert [heard(client, accept, "Hello.").status_code for accept in ("audio/mpeg", "audio/wav")] == [200, 200]
+    wait_until(lambda: heard(client, "audio/aac", "Hello.").status_code == 200, "the place is given back")
+
+
+def encoders() -> int:
+    """How many of FFmpeg's are alive, those included that only the collector of cycles would find."""
+    return sum(type(known).__name__ == "OutputContainer" for known in gc.get_objects())
+
+
+@pytest.mark.parametrize("name", OTHERS)
+def test_an_encoder_is_given_back_without_the_collector_of_cycles(name: str) -> None:
+    gc.collect()
+    before = encoders()
+    gc.disable()
+    try:
+        for fed in (b"", tone(1.0)):
+            transcoder = transcoding.Transcoder(SOUNDS[name])
+            assert fed == b"" or transcoder.feed(fed)
+            transcoder.close()
+            # As at the end, and then once more.
+            transcoder.close()
+            del transcoder
+        assert encoders() == before
+    finally:
+        gc.enable()

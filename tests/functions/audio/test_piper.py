@@ -25,7 +25,7 @@ from functions.audio.piper_phonemes import phonemized, phonemizer
 from functions.audio.piper_voices import piper_voice
 from functions.audio.schemas import AudioRequest
 from functions.audio.service import breaker
-from tests.conftest import WAIT_SECONDS, wait_until
+from tests.conftest import WAIT_SECONDS, SettingsEnv, wait_until
 from tests.doubles.edge_server import Fault, SpeechCloud
 from tests.functions.audio.conftest import SetAudio, mp3, seconds
 from tests.functions.audio.sounds import decoded
@@ -240,6 +240,24 @@ def test_until_the_voice_is_there_espeak_ng_speaks(client: httpx.Client, human: 
     assert first in ("espeak-ng", "piper")
     wait_until(lambda: model.loaded is not None, "the voice is loaded", 60)
     assert engine(say(client, "And now?")) == "piper"
+
+
+@pytest.mark.usefixtures("human", "away")
+@pytest.mark.parametrize("voice", ["en-US-AvaNeural", "en-GB-SoniaNeural", "en-IN-PrabhatNeural"])
+def test_until_the_voice_that_fits_best_is_there_another_of_the_language_speaks(
+    client: httpx.Client, settings_env: SettingsEnv, voice: str
+) -> None:
+    settings_env(OFFLINE=True)
+    response = say(client, voice=voice)
+    assert response.headers["x-audio-voice"] == "piper:en_US-joe-medium"
+
+
+@pytest.mark.usefixtures("human", "away")
+def test_without_downloads_no_language_is_asked_of_the_hub(client: httpx.Client, set_audio: SetAudio) -> None:
+    set_audio(piper_downloads=False)
+    assert engine(say(client, "Guten Tag.", voice="de-DE-KatjaNeural")) == "espeak-ng"
+    assert "piper:de_DE-thorsten-medium" not in lazy.models()
+    assert engine(say(client, voice="en-US-AvaNeural")) == "piper"
 
 
 @pytest.mark.usefixtures("human")

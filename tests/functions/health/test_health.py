@@ -49,6 +49,8 @@ def test_health_has_the_five_fields_of_the_contract_and_the_models(runner: Runne
     assert isinstance(body["uptime_seconds"], int)
     ready = {"state": "ready", "progress": 1.0}
     assert body["models"]["llama"].pop("detail").startswith("CPU backend: ")
+    # It comes when it comes: all is answered without it as well.
+    body["models"].pop("piper:en_US-joe-medium", None)
     assert body["models"] == {"llama": ready, "gliner": ready | {"detail": "", "graph": "rebuilt"}}
     assert body["upstreams"] == {"speech cloud": {"state": "closed", "failures": 0, "retry_in_seconds": 0.0}}
     assert httpx.get(f"{runner.url}/health/ready").status_code == 200
