@@ -1,6 +1,6 @@
 """Fuzzing of a service that lives, on the loopback, by what no test has thought of.
 
-    python -m tests.fuzz [--minutes 30] [--seed N] [--only openapi,odd,brims,growth,speech] [--root DIR]
+    python -m tests.fuzz [--minutes 30] [--seed N] [--only openapi,odd,brims,growth,speech,phonemes] [--root DIR]
 
 Meanwhile /health has to answer within 200 ms and the process has to stay the same. Each fault is printed with the
 request that shows it again; the exit code is 1 then.
@@ -25,11 +25,12 @@ from tests.fuzz.entries import entries
 from tests.fuzz.growth import grows
 from tests.fuzz.live import brims, odd_requests
 from tests.fuzz.openapi import conform
+from tests.fuzz.phonemes import phonemes
 from tests.fuzz.speech import speak
 from tests.fuzz.watch import MOST_HEALTH_SECONDS, ServiceEnded, Watch
 
 # Of all the time.
-SHARES = {"openapi": 0.25, "odd": 0.25, "brims": 0.2, "growth": 0.1, "speech": 0.2}
+SHARES = {"openapi": 0.25, "odd": 0.25, "brims": 0.2, "growth": 0.1, "speech": 0.15, "phonemes": 0.05}
 # A line of the log, where a text was more than espeak-ng could bear.
 ENDED = b"another takes its place"
 ESPEAK = {"speech": ["AUDIO__ENGINE=espeak-ng"]}
@@ -39,6 +40,8 @@ def fuzz(name: str, seconds: float, seed: int, root: Path) -> list[str]:
     """The faults that one part finds in that time."""
     if name == "growth":
         return _growth(seconds, seed)
+    if name == "phonemes":
+        return phonemes(seconds, seed)
     with Cloud(keep_turns=20) as cloud, running(root, f"fuzz-{name}", cloud.url, ESPEAK.get(name, [])) as service:
         return _live(name, service, seconds, seed)
 

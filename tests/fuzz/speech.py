@@ -20,14 +20,14 @@ ORDINARY_SECONDS, MOST_ORDINARY_SECONDS = 0.5, 5.0
 MOST_CHARACTERS = 400
 
 
-def _blocks() -> list[str]:
+def blocks() -> list[str]:
     """The characters that are assigned, by 128: blocks begin at such borders."""
-    blocks: dict[int, list[str]] = {}
+    assigned: dict[int, list[str]] = {}
     for code in range(sys.maxunicode + 1):
         if unicodedata.category(chr(code)) not in ("Cn", "Cs", "Co") and code:
-            blocks.setdefault(code // BLOCK, []).append(chr(code))
+            assigned.setdefault(code // BLOCK, []).append(chr(code))
     # Of ideographs and syllables, whose thousands are spelt alike, few are enough.
-    return ["".join(found) for number, found in blocks.items() if number < 0x60 or number % 16 == 0 or number > 0x1F0]
+    return ["".join(found) for number, found in assigned.items() if number < 0x60 or number % 16 == 0 or number > 0x1F0]
 
 
 def text(random: Random, blocks: list[str]) -> str:
@@ -57,9 +57,9 @@ def voices(port: int) -> list[str]:
 
 def speak(watch: Watch, until: float) -> None:
     """Strange texts of some callers at once, while an ordinary one is to be heard all the time."""
-    blocks, names = _blocks(), voices(watch.service.port)
+    letters, names = blocks(), voices(watch.service.port)
     threads = [
-        threading.Thread(target=_strange, args=(watch, until, number, blocks, names)) for number in range(SPEAKERS)
+        threading.Thread(target=_strange, args=(watch, until, number, letters, names)) for number in range(SPEAKERS)
     ]
     for thread in threads:
         thread.start()
@@ -74,11 +74,11 @@ def speak(watch: Watch, until: float) -> None:
         raise ServiceEnded
 
 
-def _strange(watch: Watch, until: float, number: int, blocks: list[str], names: list[str]) -> None:
+def _strange(watch: Watch, until: float, number: int, letters: list[str], names: list[str]) -> None:
     random = Random(watch.seed * 100 + number)
     while time.monotonic() < until:
         fields = {
-            "text": text(random, blocks)[:MOST_CHARACTERS],
+            "text": text(random, letters)[:MOST_CHARACTERS],
             "voice": random.choice(names),
             "rate": random.choice(["+0%", "-90%", "+300%"]),
             "pitch": random.choice(["+0Hz", "-100Hz", "+100Hz"]),
