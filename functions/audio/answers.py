@@ -69,6 +69,7 @@ async def answer(request: Request, wish: AudioRequest, wanted: Format, *, events
         with trace().measure("first_audio"):
             recording = await service.studio.recording(wish, engines, first_by)
         stack.push_async_callback(recording.aclose)
+        trace().notes["engine"] = recording.opening.engine
         if not wanted.is_sound:
             if (known := known_tag(request, recording.opening.tag, wanted)) is not None:
                 return not_modified(known, headers(recording.opening, wanted))

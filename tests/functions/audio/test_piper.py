@@ -68,6 +68,15 @@ def test_a_human_voice_speaks_while_the_cloud_is_away(client: httpx.Client) -> N
     assert 3 < info.length < 7
 
 
+@pytest.mark.usefixtures("human", "away")
+def test_the_log_tells_who_spoke(client: httpx.Client, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level("INFO", "factory.access"):
+        say(client, "Who speaks?")
+        wait_until(lambda: any("engine" in getattr(record, "fields", ()) for record in caplog.records), "it is told")
+    told = [record.__dict__["fields"]["engine"] for record in caplog.records if hasattr(record, "fields")]
+    assert told == ["piper"]
+
+
 @pytest.mark.usefixtures("human")
 def test_it_begins_without_asking_once_the_breaker_is_open(
     client: httpx.Client, away: SpeechCloud, set_audio: SetAudio
