@@ -3,7 +3,7 @@
 import importlib.util
 import threading
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
@@ -43,19 +43,23 @@ class PiperVoices:
             if voice.name not in self._models:
                 self._models[voice.name] = LazyModel(
                     f"piper:{voice.name}",
-                    partial(load, voice),
+                    partial(load, voice, self._make_room),
                     wanted=lambda: voice.name in self._used,
                     optional=True,
                 )
             self._used[voice.name] = None
             self._used.move_to_end(voice.name)
-            leaving = [name for name in self._used if self._models[name].loaded]
-            for name in leaving[: max(0, len(leaving) - get_settings().audio.piper_voices)]:
-                del self._used[name]
-                self._models[name].reset()
         model = self._models[voice.name]
         model.start()
         return model
+
+    def _make_room(self) -> None:
+        """For one more that is loaded."""
+        with self._lock:
+            leaving = [name for name in self._used if self._models[name].loaded]
+            for name in leaving[: max(0, len(leaving) + 1 - get_settings().audio.piper_voices)]:
+                del self._used[name]
+                self._models[name].reset()
 
     def speaking(self, choices: Sequence[PiperVoice]) -> tuple[PiperVoice, PiperModel]:
         """The first choice, which begins to load if it is not loaded yet; meanwhile the next one that is.
@@ -96,8 +100,11 @@ def files(voice: PiperVoice) -> tuple[ModelFile, ModelFile]:
     return model, model.with_name(f"{model.name}.json")
 
 
-def load(voice: PiperVoice, report: Report) -> PiperModel:
-    """Download the voice, if it is not here, and load it. Blocks; raises ModelLoadFailed."""
+def load(voice: PiperVoice, make_room: Callable[[], None], report: Report) -> PiperModel:
+    """Download the voice, if it is not here, and load it. Blocks; raises ModelLoadFailed.
+
+    `make_room` is called once it is known to speak: for one that does not, none has to leave.
+    """
     settings = get_settings()
     # One after the other, however many languages somebody asks for; but a voice that is here waits for no download.
     with nullcontext() if here([voice]) else _one_download:
@@ -109,6 +116,7 @@ def load(voice: PiperVoice, report: Report) -> PiperModel:
         give_way()
         loaded = PiperModel(model, config, cpu_threads(settings.audio.piper_threads), voice.speaker)
         _try(loaded)
+        make_room()
     give_back()
     return loaded
 

@@ -208,13 +208,28 @@ def test_the_voice_that_was_not_used_for_longest_makes_room(hub: HubServer, set_
     first, second = loaded(TINY), loaded(OTHER)
     start(TINY)
     third = loaded(THIRD)
-    start(THIRD)
     assert [model.status.state for model in (first, second, third)] == ["ready", "unloaded", "ready"]
     assert set(lazy.models()) == {f"piper:{voice.name}" for voice in (TINY, THIRD)}
     again = loaded(OTHER)
-    start(OTHER)
     assert [model.status.state for model in (first, again, third)] == ["unloaded", "ready", "ready"]
     assert hub.downloads(OTHER.model.file) == 1, "it is on the disk"
+
+
+@pytest.mark.usefixtures("hub")
+def test_many_that_are_asked_for_at_once_are_not_all_in_memory(set_audio: SetAudio) -> None:
+    set_audio(piper_voices=1)
+    models = [start(voice) for voice in (TINY, OTHER, THIRD)]
+    wait_until(lambda: not any(model.status.state in UNDER_WAY for model in models), "all have been loaded")
+    assert sum(model.loaded is not None for model in models) == 1
+
+
+def test_a_voice_that_cannot_speak_takes_no_others_room(hub: HubServer, set_audio: SetAudio) -> None:
+    set_audio(piper_voices=1)
+    put(hub, OTHER, tiny_voice.voice(loudness=0.0))
+    loaded(TINY)
+    broken = start(OTHER)
+    wait_until(lambda: broken.status.state == "failed", "it has been tried")
+    assert voices.speaking([OTHER, TINY])[0] == TINY
 
 
 @pytest.mark.usefixtures("hub")
@@ -227,7 +242,6 @@ def test_a_recording_goes_on_though_its_voice_made_room(set_audio: SetAudio) -> 
         async for piece in PiperSpeech().stream(AudioRequest(text=text), until):
             if evicted and not received:
                 await asyncio.to_thread(loaded, OTHER)
-                start(OTHER)
                 assert lazy.models().keys() == {f"piper:{OTHER.name}"}
             received += len(piece) if isinstance(piece, bytes) else 0
         return received
