@@ -75,7 +75,7 @@ PAGE = """\
 
 While the speech cloud is away, [Piper](https://github.com/OHF-Voice/piper1-gpl) speaks {number} languages, with these
 voices of the hub's [piper-voices](https://huggingface.co/rhasspy/piper-voices). The others are espeak-ng's. `GET
-/audio/voices` says for each voice of the cloud which one is its `local` one. A voice has about 63 MB and comes when
+/audio/voices` says for each voice of the cloud which one is its `local` one. A voice has 21 to 63 MB and comes when
 it is first needed, or ahead by `FACTORY_AUDIO__PIPER_PRELOAD`; `make run` brings `en_US-joe-medium` along.
 
 The licence is that of the recordings, as the voice's card tells it; only voices are used whose card names one that
