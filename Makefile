@@ -225,6 +225,7 @@ bench-exports: $(VENV)/dev.stamp
 
 bench-audio: $(VENV)/dev.stamp
 	$(BIN)/python -m benchmarks.audio.compare
+	$(BIN)/python -m benchmarks.audio.formats
 	$(BIN)/python -m benchmarks.audio.memory
 
 bench-piper: $(VENV)/dev.stamp $(VENV)/models.stamp $(BENCH_AUDIO)/peers.stamp $(BENCH_MODELS)/llama-8b.gguf
