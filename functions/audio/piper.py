@@ -69,7 +69,7 @@ class PiperSpeech:
             choices = await asyncio.to_thread(here, choices)
         voice, model = voices.speaking(choices)
         self._spoken_by = voice.name
-        speaking = _Speaking(model, request)
+        speaking = _Speaking(model, request, voice.gender or wished.gender)
         parts = await request.parts(PART_BYTES, MAX_PART_BYTES)
         try:
             async with slots.slot(request.seconds_of(request.text), first_by):
@@ -84,8 +84,9 @@ class PiperSpeech:
 class _Speaking:
     """One recording as a voice makes it; its steps are for the thread."""
 
-    def __init__(self, model: PiperModel, request: AudioRequest) -> None:
-        own = HERTZ[catalogue[request.voice].gender]
+    def __init__(self, model: PiperModel, request: AudioRequest, gender: Gender) -> None:
+        """`gender` is that of the voice which speaks."""
+        own = HERTZ[gender]
         self._raised = min(max((own + request.pitch_hertz) / own, LOWEST), HIGHEST)
         # Played faster than it was made, it has to be made more slowly.
         self._speed = max(request.speed, SLOWEST) / self._raised

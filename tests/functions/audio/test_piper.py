@@ -3,7 +3,6 @@
 import asyncio
 import os
 import signal
-import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -19,10 +18,8 @@ from functions.audio.confined_process import CannotSpeak
 from functions.audio.phonemes_child import MOST_PHONEMES, bounded
 from functions.audio.pieces import Word
 from functions.audio.piper import PiperSpeech
-from functions.audio.piper_loading import voices
 from functions.audio.piper_model import PiperModel
 from functions.audio.piper_phonemes import phonemized, phonemizer
-from functions.audio.piper_voices import piper_voice
 from functions.audio.schemas import AudioRequest
 from functions.audio.service import breaker
 from tests.conftest import WAIT_SECONDS, SettingsEnv, wait_until
@@ -234,21 +231,6 @@ def test_of_more_than_it_can_make_espeak_ng_speaks(client: httpx.Client, base_ur
     with ThreadPoolExecutor(4) as threads:
         spoken = sorted(threads.map(other, range(4)))
     assert set(spoken) == {"espeak-ng", "piper"}
-
-
-@pytest.mark.usefixtures("away")
-def test_until_the_voice_is_there_espeak_ng_speaks(client: httpx.Client, human: PiperModel) -> None:
-    voice = piper_voice("en-US", "Male")
-    assert voice is not None
-    voices.start(voice).reset()
-    allowed = threading.Event()
-    model = voices.start(voice)
-    assert human is not model.loaded
-    allowed.set()
-    first = engine(say(client, "Who speaks now?"))
-    assert first in ("espeak-ng", "piper")
-    wait_until(lambda: model.loaded is not None, "the voice is loaded", 60)
-    assert engine(say(client, "And now?")) == "piper"
 
 
 @pytest.mark.usefixtures("human", "away")
