@@ -18,7 +18,7 @@ from functions.audio.pieces import Piece
 from functions.audio.piper_loading import here, voices
 from functions.audio.piper_model import SECONDS_PER_ID, SECONDS_PER_PIECE, PiperModel
 from functions.audio.piper_phonemes import Sentence, phonemized
-from functions.audio.piper_voices import piper_voices
+from functions.audio.piper_voices import PiperVoice, piper_voices
 from functions.audio.piper_words import Spoken, timed
 from functions.audio.priority import give_way
 from functions.audio.recorder import BYTES_PER_SAMPLE, FULL_SCALE, Recorder, recorded
@@ -64,7 +64,7 @@ class PiperSpeech:
         `first_by`; and SpeechFailed.
         """
         wished = catalogue[request.voice]
-        choices = piper_voices(wished.locale, wished.gender)
+        choices: Sequence[PiperVoice] = piper_voices(wished.locale, wished.gender)
         if not get_settings().audio.piper_downloads:
             choices = await asyncio.to_thread(here, choices)
         voice, model = voices.speaking(choices)

@@ -9,6 +9,7 @@ nobody tells who is who.
 """
 
 from dataclasses import dataclass
+from functools import lru_cache
 from urllib.parse import quote
 
 from common.remote_files import HubFile
@@ -123,11 +124,14 @@ class PiperVoice:
         return HubFile(REPOSITORY, f"{self.model.file}.json")
 
 
-def piper_voices(locale: str, gender: Gender) -> list[PiperVoice]:
+@lru_cache(maxsize=1024)
+def piper_voices(locale: str, gender: Gender) -> tuple[PiperVoice, ...]:
     """The voices of the language of a locale: first that of the locale, then of the gender."""
-    return sorted(
-        (voice for voice in VOICES.values() if _language(voice.locale) == _language(locale)),
-        key=lambda voice: (voice.locale != locale, voice.gender != gender, voice.gender is not None),
+    return tuple(
+        sorted(
+            (voice for voice in VOICES.values() if _language(voice.locale) == _language(locale)),
+            key=lambda voice: (voice.locale != locale, voice.gender != gender, voice.gender is not None),
+        )
     )
 
 
