@@ -36,22 +36,20 @@ def parse(address: str, presets: Collection[str], what: str) -> ModelFile:
 
 def local(file: ModelFile, settings: Settings, report: Report) -> Path:
     """Where the file is on this machine; downloads it if it is not there. Raises ModelLoadFailed."""
+    if (there := here(file, settings)) is not None:
+        return there
     if isinstance(file, Path):
-        if not file.is_file():
-            raise ModelLoadFailed(f"there is no file {file}")
-        return file
-    # An image may bring models along, whatever folder it keeps others in.
-    brought = ROOT / "models" / file.place
-    if brought.is_file():
-        return brought
+        raise ModelLoadFailed(f"there is no file {file}")
     return fetch(file, settings.models_folder, report, offline=is_offline(settings.offline))
 
 
-def is_here(file: ModelFile, settings: Settings) -> bool:
-    """Whether the file is on this machine already."""
+def here(file: ModelFile, settings: Settings) -> Path | None:
+    """The file, where it is on this machine already."""
     if isinstance(file, Path):
-        return file.is_file()
-    return (ROOT / "models" / file.place).is_file() or found(file, settings.models_folder) is not None
+        return file if file.is_file() else None
+    # An image may bring models along, whatever folder it keeps others in.
+    brought = ROOT / "models" / file.place
+    return brought if brought.is_file() else found(file, settings.models_folder)
 
 
 def _on_hub(address: str) -> HubFile | None:

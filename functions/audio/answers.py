@@ -16,7 +16,6 @@ from functions.audio import service
 from functions.audio.formats import MP3, SOUNDS, Format
 from functions.audio.ranges import wanted_bytes
 from functions.audio.response import (
-    EVENT_STREAM,
     RECORDINGS,
     RecordingResponse,
     captions_response,
@@ -29,8 +28,6 @@ from functions.audio.response import (
 from functions.audio.schemas import AudioRequest
 from functions.audio.service import Recording
 from functions.audio.transcoding import place
-
-__all__ = ["AUDIO_HEADERS", "EVENT_STREAM", "KNOWN_RESPONSES", "SOUND_CONTENT", "answer", "kept_answer"]
 
 # For openapi.json.
 _TEXT = {"schema": {"type": "string"}}

@@ -7,8 +7,9 @@ from fastapi import APIRouter, Request
 from fastapi.responses import Response, StreamingResponse
 
 from common.errors import FactoryError, InvalidInput, NotFound
+from common.http.events import EVENT_STREAM
 from common.http.problems import foreign_errors
-from functions.audio.answers import AUDIO_HEADERS, EVENT_STREAM, KNOWN_RESPONSES, SOUND_CONTENT, answer
+from functions.audio.answers import AUDIO_HEADERS, KNOWN_RESPONSES, SOUND_CONTENT, answer
 from functions.audio.catalogue import catalogue
 from functions.audio.openai_schemas import (
     MODELS,
@@ -66,7 +67,8 @@ async def model(model: str) -> SpeechModel:
 
 @router.get("/v1/audio/models", summary="GET /v1/models as clients of other speech servers look for it")
 async def audio_models() -> AudioModelList:
-    return AudioModelList(data=_models(), models=_models())
+    known = _models()
+    return AudioModelList(data=known, models=known)
 
 
 @router.get("/v1/audio/voices", summary="The voices that POST /v1/audio/speech knows")

@@ -5,6 +5,8 @@ from typing import Literal
 
 EngineName = Literal["edge-tts", "piper", "espeak-ng"]
 
+# Unpacked, every engine's sound is mono, in whole numbers of 16 bits.
+BYTES_PER_SAMPLE = 2
 # MP3 of constant bit rate, so bytes tell the time. The cloud knows no other; what is spoken here is encoded alike.
 SAMPLE_RATE = 24_000
 BIT_RATE_KBPS = 48

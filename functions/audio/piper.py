@@ -14,14 +14,14 @@ from common.worker import Worker
 from functions.audio.catalogue import catalogue
 from functions.audio.confined_process import CannotSpeak
 from functions.audio.errors import SpeechFailed, VoiceAway
-from functions.audio.pieces import Piece
+from functions.audio.pieces import BYTES_PER_SAMPLE, Piece
 from functions.audio.piper_loading import here, voices
 from functions.audio.piper_model import SECONDS_PER_ID, SECONDS_PER_PIECE, PiperModel
 from functions.audio.piper_phonemes import Sentence, phonemized
 from functions.audio.piper_voices import PiperVoice, piper_voices
 from functions.audio.piper_words import Spoken, timed
 from functions.audio.priority import give_way
-from functions.audio.recorder import BYTES_PER_SAMPLE, FULL_SCALE, Recorder, recorded
+from functions.audio.recorder import FULL_SCALE, Recorder, recorded
 from functions.audio.schemas import AudioRequest
 from functions.audio.voices import Gender
 

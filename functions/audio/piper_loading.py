@@ -80,7 +80,7 @@ class PiperVoices:
 def here(choices: Sequence[PiperVoice]) -> list[PiperVoice]:
     """Those of the choices whose files are on this machine. Blocks."""
     settings = get_settings()
-    return [voice for voice in choices if all(model_files.is_here(file, settings) for file in files(voice))]
+    return [voice for voice in choices if all(model_files.here(file, settings) for file in files(voice))]
 
 
 def preloaded(settings: AudioSettings) -> list[PiperVoice]:

@@ -9,12 +9,12 @@ from common.cache import SharedRun
 from common.settings import get_settings
 from common.worker import Worker
 from functions.audio.errors import SpeechFailed
-from functions.audio.pieces import BIT_RATE_KBPS, SAMPLE_RATE, Piece, Word
+from functions.audio.pieces import BIT_RATE_KBPS, BYTES_PER_SAMPLE, SAMPLE_RATE, Piece, Word
 
 if TYPE_CHECKING:
     import lameenc
 
-BYTES_PER_SAMPLE, FULL_SCALE = 2, 32_767
+FULL_SCALE = 32_767
 # LAME's scale from 2 (best) to 7 (fastest): most of espeak-ng's time goes into encoding.
 ENCODER_QUALITY = 7
 # Sound that is handed on at a time, after the first piece, which goes out at once: 0.7 s.

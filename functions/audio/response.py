@@ -13,6 +13,7 @@ from fastapi.sse import format_sse_event
 from starlette.types import Receive, Scope, Send
 
 from common.errors import ClientDisconnected, FieldError, InvalidInput
+from common.http.events import EVENT_STREAM, UNBUFFERED
 from common.http.headers import qualities
 from common.logs import trace
 from functions.audio.captions import Caption, captions, srt, vtt
@@ -23,10 +24,7 @@ from functions.audio.service import Finished, Opening, Recording
 from functions.audio.transcoding import most_bytes, transcoded
 
 CAPTIONS: dict[Format, Callable[[Sequence[Caption]], str]] = {VTT: vtt, SRT: srt}
-EVENT_STREAM = "text/event-stream"
-# For proxies: a stream that is collected first is none.
 OF_THE_SOUND = ("ETag", "Content-Location")
-UNBUFFERED = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
 # A recording that has to be whole before it is sent may be so large, in whatever format it is asked for.
 MOST_WHOLE_BYTES = 64 * 1024 * 1024
 # Of a kept recording so much is handed to the connection at a time: a listener who is slow holds no more.

@@ -12,14 +12,13 @@ from common.admission import Limits, Places
 from common.worker import EXPECTED_SECONDS, Worker
 from functions.audio.errors import SpeechFailed
 from functions.audio.formats import AAC, FLAC, OPUS, PCM, WAV, Format
-from functions.audio.pieces import BIT_RATE_KBPS, BYTES_PER_SECOND, SAMPLE_RATE, Piece
+from functions.audio.pieces import BIT_RATE_KBPS, BYTES_PER_SAMPLE, BYTES_PER_SECOND, SAMPLE_RATE, Piece
 
 if TYPE_CHECKING:
     from av.audio.frame import AudioFrame
 
 T = TypeVar("T")
 
-BYTES_PER_SAMPLE = 2
 # A second of sound, which takes some 20 ms at most: others have their turn after it. The first is heard sooner.
 FIRST_SLICE_BYTES, SLICE_BYTES = 750, 6_000
 SECONDS_PER_BYTE = 4e-6

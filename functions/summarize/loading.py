@@ -45,7 +45,7 @@ def load(report: Report) -> LlamaEngine:
         report(ModelStatus("loading", None, "the stand-in comes first"))
         # Whether its file can be had or not is told by its own loading.
         coming = stand_in.start()
-        while not coming.done() and _here(small, settings) is None:
+        while not coming.done() and model_files.here(small.file, settings) is None:
             wait([coming], LOOK_AGAIN_SECONDS)
     path = model_files.local(wanted.file, settings, report)
     if small is not None:
@@ -108,7 +108,7 @@ def _loaded(wanted: Llama, path: Path, settings: Settings, report: Report, asked
 
 def _too_much(main: Llama, small: Llama, settings: Settings) -> str | None:
     """Why nobody can stand in for the main model: both do not fit into the memory, where that one does by itself."""
-    path, file = _here(main, settings), _here(small, settings)
+    path, file = model_files.here(main.file, settings), model_files.here(small.file, settings)
     if path is None or file is None:
         return None
     sequences = settings.summarize.parallel + 1
@@ -129,13 +129,6 @@ def _bring_back(main: "Future[LlamaEngine]") -> None:
     if main.exception() and stand_in.dropped:
         stand_in.reset()
         stand_in.warm()
-
-
-def _here(wanted: Llama, settings: Settings) -> Path | None:
-    """Its file, where that is on this machine already."""
-    with suppress(ModelLoadFailed):
-        return model_files.local(wanted.file, settings.model_copy(update={"offline": True}), lambda _: None)
-    return None
 
 
 def _context_tokens(path: Path, wanted: int, asked_for: int | None) -> int:

@@ -14,6 +14,7 @@ from starlette.types import Receive
 from common.errors import ClientDisconnected, FactoryError
 from common.http.deadlines import deadline, preferred_wait
 from common.http.disconnects import cancelled_on_disconnect
+from common.http.events import EVENT_STREAM, UNBUFFERED
 from common.http.headers import qualities
 from common.logs import trace, unexpected
 from common.settings import get_settings
@@ -21,9 +22,7 @@ from functions.summarize import service
 from functions.summarize.outputs import Answer, Output
 from functions.summarize.schemas import SummarizeRequest, SummarizeResponse
 
-EVENT_STREAM, JSON = "text/event-stream", "application/json"
-# For proxies: a stream that is collected first is none.
-UNBUFFERED = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
+JSON = "application/json"
 # Proxies and clients close a connection on which nothing moves; a long article may take longer to read.
 HEARTBEAT_SECONDS = 5.0
 HEARTBEAT = format_sse_event(comment="still at work")
