@@ -246,8 +246,10 @@ EXTRA := $(PYTHON) -c 'import sys, tomllib; \
 lock: export CMAKE_ARGS := -DLLAMA_BUILD=OFF
 lock:
 	$(COMPILE) --output-file requirements/service.txt pyproject.toml
-	$(EXTRA) lambda | $(COMPILE) --constraint requirements/service.txt --output-file requirements/lambda.txt -
-	$(COMPILE) --constraint requirements/service.txt --constraint requirements/lambda.txt --extra dev \
+	for extra in lambda traces mcp; do $(EXTRA) $$extra \
+		| $(COMPILE) --constraint requirements/service.txt --output-file requirements/$$extra.txt -; done
+	$(COMPILE) --constraint requirements/service.txt --constraint requirements/lambda.txt \
+		--constraint requirements/traces.txt --constraint requirements/mcp.txt --extra dev \
 		--output-file requirements/dev.txt pyproject.toml
 	$(EXTRA) build | $(COMPILE) --output-file requirements/build.txt -
 	$(EXTRA) reference | $(COMPILE) --output-file requirements/reference.txt -
