@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import TypeVar
 
-from common.admission import Limits, Places
+from common.admission import Limits, Places, QueueStatus
 from common.errors import ModelLoadFailed
 from common.settings import SummarizeSettings
 from common.worker import Worker
@@ -103,6 +103,19 @@ class LlamaEngine:
     def requests(self) -> int:
         """How many requests have a place."""
         return len(self._scheduler.jobs())
+
+    @property
+    def queue(self) -> QueueStatus:
+        """Of those who have a place, how many are read or written for, and how many wait for that."""
+        requests, at_work = self._scheduler.counts()
+        return QueueStatus(at_work, requests - at_work)
+
+    @property
+    def rates(self) -> dict[str, float]:
+        """Tokens a second of one request by itself, lately: of its prompt, and of its summary."""
+        costs = self._rates.costs(False)
+        seconds = {"reading": costs.prefill_seconds_per_token, "writing": costs.step_seconds(1)}
+        return {f"{name}_tokens_per_second": round(1 / cost, 1) for name, cost in seconds.items() if cost}
 
     def plan(
         self,

@@ -86,6 +86,11 @@ class Scheduler:
         with self._changed:
             return [ticket.left(now, self._opening.shared) for ticket in self._tickets]
 
+    def counts(self) -> tuple[int, int]:
+        """How many requests have a place, and how many of them are at work."""
+        with self._changed:
+            return len(self._tickets), len(self._admitted())
+
     def streams(self) -> bool:
         with self._changed:
             return any(ticket.streams for ticket in self._tickets)
