@@ -124,9 +124,8 @@ def test_who_waits_is_told_the_place_and_then_how_much_is_read(tmp_path: Path) -
     assert {status["place"] for status in waiting} == {1}
     assert all(status["seconds"] >= 0 for status in waiting)
     reading = [status for status in statuses if status["state"] == "reading"]
-    assert {status["tokens"] for status in reading} == {
-        whole["usage"]["prompt_tokens"] - whole["usage"]["cached_tokens"]
-    }
+    usage = whole["usage"]
+    assert {status["tokens"] for status in reading} == {usage["prompt_tokens"] - usage["cached_tokens"]}
     assert all(before["read"] < after["read"] for before, after in pairwise(reading))
     assert reading[-1]["read"] <= reading[-1]["tokens"]
 
