@@ -92,6 +92,7 @@ async def _events(request: Request, outputs: AsyncGenerator[Output], begun: floa
     except Exception as error:
         # The status is out already: the reason goes where the answer would have gone.
         told = error if isinstance(error, FactoryError) else unexpected()
+        trace().problem = told.slug
         yield format_sse_event(event="error", data_str=told.body(trace().request_id).decode())
     finally:
         if coming is not None and not coming.done():
