@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import get_args
 
 from prometheus_client import Counter
 
@@ -51,7 +52,14 @@ TURN_OUTCOMES = {
     UpstreamTimeout: "timeout",
     UpstreamUnavailable: "unavailable",
 }
-LEFT = "left"
+WHOLE, FAILED, LEFT = "whole", "failed", "left"
+
+# From the start, so that the first failure is seen as a rise.
+for engine in get_args(EngineName):
+    for outcome in (WHOLE, FAILED, LEFT):
+        recordings.labels(engine, outcome)
+for outcome in (WHOLE, LEFT, *TURN_OUTCOMES.values()):
+    cloud_turns.labels(outcome)
 
 
 @contextmanager
@@ -66,9 +74,9 @@ def recording(engine: EngineName) -> Iterator[Callable[[Piece], None]]:
     outcome = LEFT
     try:
         yield count
-        outcome = "whole"
+        outcome = WHOLE
     except Exception:
-        outcome = "failed"
+        outcome = FAILED
         raise
     finally:
         recordings.labels(engine, outcome).inc()
@@ -80,7 +88,7 @@ def cloud_turn() -> Iterator[None]:
     outcome = LEFT
     try:
         yield
-        outcome = "whole"
+        outcome = WHOLE
     except Exception as error:
         outcome = next((name for kind, name in TURN_OUTCOMES.items() if isinstance(error, kind)), LEFT)
         raise
