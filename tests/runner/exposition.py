@@ -1,18 +1,50 @@
 """What the service exposes at /metrics: read from its text, and known beforehand from the registry."""
 
+import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import httpx
+from fastapi import APIRouter
+from fastapi.routing import APIRoute
 from prometheus_client.metrics import MetricWrapperBase
 from prometheus_client.parser import text_string_to_metric_families
 
 import local_runner
-from common.metrics import registry
+from common.errors import FactoryError
+from common.metrics import METHODS, OTHER_METHOD, registry
 from common.settings import get_settings
 from runner.connections import Connections, limits
 from runner.metrics import watch
 
 Labels = frozenset[tuple[str, str]]
+# What the parts of a histogram end with.
+PART = re.compile("_(bucket|sum|count)$")
+# What a label may hold, whoever asks for whatever.
+VALUES = {
+    "method": METHODS | {OTHER_METHOD},
+    "caller": {""},
+    "writer": {"main", "stand-in"},
+    "why": {"", "not-loaded", "no-time", "busy", "handed-over"},
+    "finish_reason": {"stop", "length", "deadline"},
+    "engine": {"edge-tts", "piper", "espeak-ng"},
+    "outcome": {"whole", "failed", "left", "refused", "silent", "impatient", "timeout", "unavailable"},
+    "function": {"summarize", "extract", "audio"},
+    "work": {"reading", "writing"},
+    "upstream": {"speech cloud"},
+    "reason": {
+        *("said nothing", "slow headers", "slow body", "took nothing", "too much not taken", "made room for another"),
+        *("no room", "no descriptor left", "malformed request", "headers too large"),
+    },
+}
+STATES = {
+    "factory_model_state": {"unloaded", "downloading", "loading", "ready", "failed"},
+    "factory_upstream_state": {"closed", "open", "half-open"},
+    "factory_queue_requests": {"at_work", "waiting"},
+    "factory_connections": {"at_work", "waiting"},
+}
+# The framework's own errors; those of keys and limits.
+OTHER_PROBLEMS = {"not-found", "method-not-allowed", "unauthorized", "rate-limited"}
 
 
 @dataclass(frozen=True)
@@ -40,6 +72,34 @@ def known() -> dict[str, Known]:
                 found |= {f"{name}_sum": found[name], f"{name}_count": found[name]}
                 found[f"{name}_bucket"] = Known(family.type, labels | {"le"})
     return found
+
+
+def is_possible(metric: str, label: str, value: str) -> bool:
+    """Whether a label of a metric may have the value; of a `model`, whether that is no name that a caller made up."""
+    if label == "state":
+        return value in STATES[metric]
+    if label == "route":
+        return value in {"unmatched", "/openapi.json", *templates()}
+    if label == "problem":
+        return value in slugs() | OTHER_PROBLEMS
+    if label == "status":
+        return re.fullmatch(r"[1-5]\d\d|[1-5]\.\.", value) is not None
+    return value in VALUES[label] if label in VALUES else True
+
+
+def templates() -> Iterator[str]:
+    """The paths of all routes as they are declared."""
+    left = list(local_runner.app.routes)
+    while left:
+        route = left.pop()
+        if isinstance(route, APIRoute):
+            yield route.path
+        elif isinstance(included := getattr(route, "original_router", None), APIRouter):
+            left += included.routes
+
+
+def slugs(kind: type[FactoryError] = FactoryError) -> set[str]:
+    return {kind.slug}.union(*(slugs(other) for other in kind.__subclasses__()))
 
 
 class Samples:
