@@ -132,6 +132,15 @@ def test_the_documentation_names_every_metric_and_no_other(metrics: dict[str, Kn
     } == TABLE
 
 
+def test_the_job_of_the_alerts_is_that_of_the_documented_scrape_configuration() -> None:
+    (block,) = re.findall(r"```yaml\n(scrape_configs:.*?)```", METRICS, re.DOTALL)
+    (job,) = yaml_parse(block)["scrape_configs"]
+    assert "metrics_path" not in job, "it is the default"
+    for rule in RULES:
+        for name in re.findall(r'job="([^"]*)"', rule["expr"]):
+            assert name == job["job_name"]
+
+
 def test_ten_queries_are_documented() -> None:
     assert len(DOCUMENTED) == 10
 
