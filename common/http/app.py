@@ -11,7 +11,9 @@ from starlette.exceptions import HTTPException
 
 from common.errors import FactoryError, FieldError, InvalidInput, MalformedRequest, UnsupportedMediaType
 from common.http.bodies import BodyLimit
-from common.http.middleware import RequestScope
+from common.http.cors import Cors
+from common.http.keys import Keys
+from common.http.middleware import RequestScope, UnexpectedErrors
 from common.http.problems import PROBLEM_JSON, http_problem_response, problem_response
 from common.version import VERSION
 
@@ -39,8 +41,9 @@ def create_app(*routers: APIRouter, title: str = "The Factory", lifespan: Lifesp
     app.add_exception_handler(FactoryError, _on_factory_error)
     app.add_exception_handler(RequestValidationError, _on_validation_error)
     app.add_exception_handler(HTTPException, _on_http_exception)
-    app.add_middleware(BodyLimit)
-    app.add_middleware(RequestScope)
+    # The last one added is the first to see a request.
+    for middleware in (BodyLimit, Keys, UnexpectedErrors, Cors, RequestScope):
+        app.add_middleware(middleware)
     return app
 
 

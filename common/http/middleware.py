@@ -1,4 +1,4 @@
-"""Around every request: its id, `Server-Timing`, the line in the log, and an answer to unexpected exceptions."""
+"""Around every request: its id and caller, `Server-Timing`, the line in the log, an answer to unexpected exceptions."""
 
 import asyncio
 import logging
@@ -9,7 +9,7 @@ import time
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from common import logs
+from common import keys, logs
 from common.callers import begin_flow, caller_of, holder_of
 from common.errors import ClientDisconnected, FactoryError, Unavailable
 from common.http.problems import problem_response
@@ -34,29 +34,59 @@ class RequestScope:
             return
         begun = time.monotonic()
         method, scope = scope["method"], _plain(scope)
-        offered = Headers(scope=scope).get("x-request-id", "")
-        caller = begin_flow(caller_of(scope), holder_of(scope)).caller
-        trace = logs.begin_trace(offered if SANE_REQUEST_ID.fullmatch(offered) else _new_request_id(), caller)
+        headers = Headers(scope=scope)
+        request_id = headers.get("x-request-id", "")
+        caller = _begin_flow(scope, headers)
+        trace = logs.begin_trace(request_id if SANE_REQUEST_ID.fullmatch(request_id) else _new_request_id(), caller)
         answer = _Answer(trace, method == "HEAD", send)
         try:
             await self.app(scope, receive, answer.send)
-        except asyncio.CancelledError:
-            # The server is told to stop and has waited for as long as it may.
-            if not answer.status:
-                stopped = Unavailable("the service is being stopped", 1)
-                await problem_response(stopped, scope)(scope, receive, answer.send)
-            raise
-        except Exception as error:
-            if not answer.status:
-                await problem_response(logs.unexpected(), scope)(scope, receive, answer.send)
-            elif not _is_told_by_returning(error, scope):
-                raise
         finally:
             route = getattr(scope.get("route"), "path", "unmatched")
             total_ms = (time.monotonic() - begun) * 1000
             # A stream's status was sent before its client left.
             shown = ClientDisconnected.status if trace.left else answer.status
             logs.log_request(trace, method=method, route=route, status=shown, total_ms=total_ms)
+
+
+class UnexpectedErrors:
+    """Answers for what nobody else has answered for. Within what adds headers to every answer."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        has_begun = False
+
+        async def watched(message: Message) -> None:
+            nonlocal has_begun
+            has_begun = True
+            await send(message)
+
+        try:
+            await self.app(scope, receive, watched)
+        except asyncio.CancelledError:
+            # The server is told to stop and has waited for as long as it may.
+            if not has_begun:
+                stopped = Unavailable("the service is being stopped", 1)
+                await problem_response(stopped, scope)(scope, receive, send)
+            raise
+        except Exception as error:
+            if not has_begun:
+                await problem_response(logs.unexpected(), scope)(scope, receive, send)
+            elif not _is_told_by_returning(error, scope):
+                raise
+
+
+def _begin_flow(scope: Scope, headers: Headers) -> str:
+    """Name the caller: by its key, if there is such a key, else by its address."""
+    key = keys.matching(keys.offered(headers)) if keys.are_set() else None
+    if key is None:
+        return begin_flow(caller_of(scope), holder_of(scope)).caller
+    return begin_flow(key.name, holder_of(scope, has_key=True), key.weight).caller
 
 
 class _Answer:
