@@ -15,6 +15,7 @@ from common.http.cors import Cors
 from common.http.keys import Keys
 from common.http.middleware import RequestScope, UnexpectedErrors
 from common.http.problems import PROBLEM_JSON, http_problem_response, problem_response
+from common.http.quotas import Quotas
 from common.version import VERSION
 
 # An error names so many fields; of the others it gives the number.
@@ -42,7 +43,7 @@ def create_app(*routers: APIRouter, title: str = "The Factory", lifespan: Lifesp
     app.add_exception_handler(RequestValidationError, _on_validation_error)
     app.add_exception_handler(HTTPException, _on_http_exception)
     # The last one added is the first to see a request.
-    for middleware in (BodyLimit, Keys, UnexpectedErrors, Cors, RequestScope):
+    for middleware in (BodyLimit, Quotas, Keys, UnexpectedErrors, Cors, RequestScope):
         app.add_middleware(middleware)
     return app
 

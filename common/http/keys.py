@@ -43,7 +43,7 @@ class Keys:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         is_open = scope["type"] != "http" or not keys.are_set() or keys.is_key_name(flow().caller)
-        if is_open or is_public(_routed(scope)):
+        if is_open or is_public(routed_path(scope)):
             await self.app(scope, receive, send)
             return
         is_wrong = bool(keys.offered(Headers(scope=scope)))
@@ -52,7 +52,7 @@ class Keys:
         await refuse_unread(error, scope, receive, send)
 
 
-def _routed(scope: Scope) -> str:
+def routed_path(scope: Scope) -> str:
     """The path by which Starlette looks for a route: decoded once, and without what a proxy has taken off."""
     path: str = scope["path"]
     root: str = scope.get("root_path", "")
