@@ -16,7 +16,7 @@ from math import floor
 
 from limits.storage import SlidingWindowCounterSupport, Storage
 
-# Keys of all callers and limits: 4,096 callers who use all of three functions within a minute, some 200 bytes each.
+# Keys of all callers and limits: 4,096 callers with two limits of three functions each. They take 8 MB.
 MOST_KEPT = 6 * 4096
 # A time is told in whole seconds, and later than the exact one by so much at least, as both are rounded.
 ROUNDING_SECONDS = 1e-6
