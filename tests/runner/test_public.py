@@ -59,6 +59,16 @@ def test_a_key_is_the_caller_in_the_log_and_is_not_itself_there(guarded: Runner)
     assert DESK not in guarded.log_text()
 
 
+def test_kept_answers_are_those_of_a_key_on_any_address(guarded: Runner) -> None:
+    def is_kept(key: str, address: str) -> bool:
+        with httpx.Client(transport=httpx.HTTPTransport(local_address=address)) as client:
+            body = {"text": "Nokia was founded in Tampere.", "labels": ["Location"]}
+            answer = client.post(f"{guarded.url}/extract", json=body, headers={"X-API-Key": key})
+            return bool(answer.json()["cached_answer"])
+
+    assert [is_kept(DESK, "127.0.0.1"), is_kept(PULSE, "127.0.0.1"), is_kept(DESK, "127.0.0.2")] == [False, False, True]
+
+
 def test_who_sends_all_of_a_large_body_before_it_reads_sees_the_401(guarded: Runner) -> None:
     url = httpx.URL(guarded.url)
     with socket.create_connection((url.host, url.port), timeout=10) as client:
