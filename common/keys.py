@@ -39,7 +39,7 @@ def matching(values: list[str]) -> Key | None:
     keys = list(get_settings().keys.values())
     for value in values:
         # What is longer is no key, and costs nothing.
-        given = digest(value[:MOST_CHARACTERS]) if len(value) <= MOST_CHARACTERS else b""
+        given = digest(value) if len(value) <= MOST_CHARACTERS else b""
         equal = [hmac.compare_digest(given, key.digest) for key in keys]
         if found is None and any(equal):
             found = keys[equal.index(True)]

@@ -102,6 +102,11 @@ def function_at(path: str) -> Metered | None:
     return None
 
 
+def path_of_function(path: str) -> str | None:
+    """`path`, if a POST there is a request to a function."""
+    return next((path for function in _metered.values() if path in function.paths), None)
+
+
 def begin_bill() -> Bill:
     bill = Bill()
     _bill.set(bill)

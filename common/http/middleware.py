@@ -12,7 +12,9 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from common import keys, logs
 from common.callers import begin_flow, caller_of, holder_of
 from common.errors import ClientDisconnected, FactoryError, Unavailable
+from common.http.keys import routed_path
 from common.http.problems import problem_response
+from common.quotas import path_of_function
 
 logger = logging.getLogger(__name__)
 
@@ -42,7 +44,8 @@ class RequestScope:
         try:
             await self.app(scope, receive, answer.send)
         finally:
-            route = getattr(scope.get("route"), "path", "unmatched")
+            # What is refused before its route is looked for has one all the same, if it is a function's.
+            route = getattr(scope.get("route"), "path", None) or path_of_function(routed_path(scope)) or "unmatched"
             total_ms = (time.monotonic() - begun) * 1000
             # A stream's status was sent before its client left.
             shown = ClientDisconnected.status if trace.left else answer.status

@@ -8,7 +8,7 @@ import httpx
 import pytest
 from openai import AuthenticationError, OpenAI, RateLimitError
 
-from tests.conftest import Runner, problem, run_service
+from tests.conftest import Runner, problem, run_service, wait_until
 from tests.doubles.edge_server import SpeechCloud
 
 DESK, PULSE = "desk-0123456789abcdef", "pulse-0123456789abcdef"
@@ -51,10 +51,12 @@ def test_a_key_is_the_caller_in_the_log_and_is_not_itself_there(guarded: Runner)
     assert httpx.post(f"{guarded.url}/extract", json=LABELS, headers=headers).status_code == 200
     headers = {"X-API-Key": f"{DESK}-wrong", "X-Request-ID": "by-nobody"}
     assert httpx.post(f"{guarded.url}/extract", json=LABELS, headers=headers).status_code == 401
+    # A line is written when its answer is out.
+    wait_until(lambda: "by-nobody" in guarded.log_text(), "the line of the last request is there")
     lines = [json.loads(line) for line in guarded.log_text().splitlines() if line.startswith("{")]
-    by_id = {line["id"]: line for line in lines if "id" in line}
-    assert (by_id["by-desk"]["caller"], by_id["by-desk"]["status"]) == ("desk", 200)
-    assert (by_id["by-nobody"]["caller"], by_id["by-nobody"]["status"]) == ("127.0.0.1", 401)
+    told = {line["id"]: (line["caller"], line["route"], line["status"]) for line in lines if "id" in line}
+    assert told["by-desk"] == ("desk", "/extract", 200)
+    assert told["by-nobody"] == ("127.0.0.1", "/extract", 401)
     assert "API keys: a request needs one of 2 (desk, pulse)" in guarded.log_text()
     assert DESK not in guarded.log_text()
 
@@ -126,7 +128,7 @@ def test_a_preflight_of_an_origin_that_is_named_is_answered_without_a_key(guarde
     }
     assert answer.headers["access-control-allow-methods"] == "GET, HEAD, POST"
     assert "Origin" in answer.headers["vary"]
-    assert answer.headers["x-request-id"] in guarded.log_text()
+    wait_until(lambda: answer.headers["x-request-id"] in guarded.log_text(), "a preflight has a line in the log")
     assert preflight(guarded, "http://localhost:3000").status_code == 200
 
 
