@@ -158,9 +158,10 @@ def cpu_threads(setting: int) -> int:
 def load_settings() -> Settings:
     """Read every source afresh; raises InvalidSettings."""
     ours = sorted(name for name in os.environ if name.upper().startswith(PREFIX) and name != NOT_A_SETTING)
-    known = _known() if ours else set()
-    # Below a known section pydantic reports the unknown name itself.
-    lines = [_unknown_line(name, known) for name in ours if name.upper().partition("__")[0] not in known]
+    known, sections = _known() if ours else (set(), set())
+    # Below a known section pydantic reports the unknown name itself; below a single setting nobody would.
+    beside = [name for name in ours if name.upper().partition("__")[0] not in sections]
+    lines = [_unknown_line(name, known) for name in beside if name.upper() not in known]
     try:
         settings = Settings()
         # Read here, so that a bad one ends the start.
@@ -219,9 +220,11 @@ def variable(path: tuple[int | str, ...]) -> str:
     return PREFIX + "__".join(str(part) for part in path).upper()
 
 
-def _known() -> set[str]:
-    names = {variable(path) for path, _ in leaves(Settings.model_construct())}
-    return names | {variable((name,)) for name in Settings.model_fields}
+def _known() -> tuple[set[str], set[str]]:
+    """The variables of all settings, and of the sections."""
+    paths = [path for path, _ in leaves(Settings.model_construct())]
+    sections = {variable(path[:1]) for path in paths if len(path) > 1}
+    return {variable(path) for path in paths} | sections, sections
 
 
 def _shown(item: ErrorDetails) -> str:

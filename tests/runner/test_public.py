@@ -23,6 +23,7 @@ def guarded(tmp_path_factory: pytest.TempPathFactory, speech_cloud: SpeechCloud)
         "API_KEYS": f"desk:{DESK},pulse:{PULSE}",
         "CORS_ORIGINS": f"{ORIGIN}, http://localhost:3000",
         "AUDIO__ENDPOINT": speech_cloud.url,
+        "LOG_LEVEL": "DEBUG",
         # Of pulse in one test, so that no other needs them.
         "AUDIO__REQUESTS_PER_MINUTE": 2,
     }
@@ -167,6 +168,19 @@ def test_a_page_of_another_origin_can_read_nothing(guarded: Runner) -> None:
     assert answer.status_code == 200
     assert "access-control-allow-origin" not in answer.headers
     assert "Origin" in answer.headers["vary"]
+
+
+def test_openapi_tells_of_keys_and_limits_where_they_count(runner: Runner) -> None:
+    told = httpx.get(f"{runner.url}/openapi.json").json()
+    schemes = told["components"]["securitySchemes"]
+    assert schemes["bearer"] == {"type": "http", "scheme": "bearer"}
+    assert schemes["apiKey"] == {"type": "apiKey", "in": "header", "name": "X-API-Key"}
+    assert told["security"] == [{}, {"bearer": []}, {"apiKey": []}]
+    for path, operations in told["paths"].items():
+        for operation in operations.values():
+            is_open = path.startswith("/health")
+            assert (operation.get("security") == []) == is_open
+            assert ({"401", "429"} <= set(operation["responses"])) != is_open
 
 
 def test_by_default_there_are_no_keys_limits_and_other_origins(runner: Runner) -> None:
