@@ -49,6 +49,11 @@ def expose(*headers: str) -> None:
     _exposed.update(headers)
 
 
+def exposed() -> set[str]:
+    """All headers of answers that pages of other origins may read."""
+    return set(_exposed)
+
+
 class Cors:
     """By the setting `cors_origins`; with none it does nothing. A key is a header, so there are no credentials."""
 
@@ -67,7 +72,7 @@ class Cors:
             allow_origins=[origin.strip() for origin in origins.split(",")],
             allow_methods=METHODS,
             allow_headers=REQUEST_HEADERS,
-            expose_headers=sorted(_exposed),
+            expose_headers=sorted(exposed()),
             max_age=PREFLIGHT_SECONDS,
         )
 

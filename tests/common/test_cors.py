@@ -1,13 +1,16 @@
 """Other origins: what may be set, and answers that no route has given."""
 
 import asyncio
+import re
 
 import httpx
 import pytest
 from fastapi import APIRouter
 
 from common.http.app import create_app
-from common.settings import InvalidSettings, load_settings
+from common.http.cors import exposed
+from common.settings import ROOT, InvalidSettings, load_settings
+from functions.audio.answers import AUDIO_HEADERS
 from tests.conftest import SettingsEnv, problem
 
 ORIGIN = "https://desk.example"
@@ -38,6 +41,15 @@ def test_errors_can_be_read_too(settings_env: SettingsEnv, origins: str, path: s
     assert problem(answer)["status"] == status
     assert answer.headers["access-control-allow-origin"] == origins
     assert "access-control-allow-credentials" not in answer.headers
+
+
+def test_every_header_of_an_answer_that_is_documented_can_be_read() -> None:
+    text = (ROOT / "docs/api.md").read_text(encoding="utf-8")
+    told = text.partition("| in an answer | |\n")[2].partition("\n\n")[0] + text.partition("| header | |\n")[2]
+    rows = re.findall(r"^\| (`[A-Z].*?) \|", told.partition("\n\n")[0], re.MULTILINE)
+    named = {name.partition(":")[0] for row in rows for name in re.findall("`([^`]+)`", row)}
+    assert len(named) > 8
+    assert named | set(AUDIO_HEADERS) <= exposed()
 
 
 def test_without_the_setting_nothing_is_allowed() -> None:

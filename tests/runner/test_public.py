@@ -3,6 +3,7 @@
 import json
 import socket
 from collections.abc import Iterator
+from pathlib import Path
 
 import httpx
 import pytest
@@ -60,6 +61,20 @@ def test_a_key_is_the_caller_in_the_log_and_is_not_itself_there(guarded: Runner)
     assert told["by-nobody"] == ("127.0.0.1", "/extract", 401)
     assert "API keys: a request needs one of 2 (desk, pulse)" in guarded.log_text()
     assert DESK not in guarded.log_text()
+
+
+def test_processes_that_read_strangers_texts_are_not_given_the_keys(guarded: Runner) -> None:
+    answer = httpx.post(f"{guarded.url}/audio", json={"text": "Hello"}, headers={"X-API-Key": DESK})
+    assert answer.status_code == 200
+    own = guarded.process.pid
+    assert DESK in Path(f"/proc/{own}/environ").read_text()
+
+    def children() -> list[str]:
+        found = (task.read_text() for task in Path(f"/proc/{own}/task").glob("*/children"))
+        return [Path(f"/proc/{child}/environ").read_text() for child in " ".join(found).split()]
+
+    wait_until(lambda: bool(children()), "espeak-ng has a process of its own")
+    assert not any(DESK in environment for environment in children())
 
 
 def test_kept_answers_are_those_of_a_key_on_any_address(guarded: Runner) -> None:
