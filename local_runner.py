@@ -26,8 +26,9 @@ from fastapi import APIRouter, FastAPI
 from fastapi.responses import HTMLResponse
 from uvicorn.supervisors import ChangeReload
 
-from common import logs
+from common import keys, logs
 from common.http.app import create_app
+from common.http.keys import make_public
 from common.lazy import models
 from common.loop_lag import loop_lag
 from common.memory import give_back_after_peaks, keep_together
@@ -47,6 +48,8 @@ SEND_BUFFER_BYTES = 256 * 1024
 PAGE = Path(__file__).resolve().parent / "page.html"
 
 page = APIRouter(include_in_schema=False)
+for path in ("/", "/docs"):
+    make_public(path)
 
 
 @page.get("/")
@@ -64,6 +67,7 @@ def _page() -> str:
 async def warm_up(_: FastAPI) -> AsyncIterator[None]:
     settings = get_settings()
     logs.configure(settings.log_style, settings.log_level)
+    keys.announce()
     loop_lag.watch(asyncio.get_running_loop())
     give_back_after_peaks()
     if settings.warm_up:

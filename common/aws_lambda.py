@@ -9,7 +9,7 @@ from fastapi import FastAPI
 from mangum import Mangum
 from mangum.adapter import DEFAULT_TEXT_MIME_TYPES
 
-from common import logs
+from common import keys, logs
 from common.errors import AnswerTooLarge
 from common.http.problems import PROBLEM_JSON
 from common.settings import load_settings
@@ -26,6 +26,7 @@ class LambdaHandler:
         """On Lambda, reads the settings: bad ones fail the start with their reason (InvalidSettings)."""
         if "AWS_LAMBDA_RUNTIME_API" in os.environ:
             load_settings()
+            keys.announce()
         # Problem details travel as text: not every gateway decodes base64 by itself. `lifespan` would run on every
         # invocation.
         # It has a log line of its own for each request, beside ours.

@@ -8,6 +8,7 @@ No label holds what a caller made up: a route is a template, a method one that i
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics
 
+from common import keys
 from common.logs import Trace
 
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "CONNECT"})
@@ -57,9 +58,9 @@ def declare_phase(name: str, documentation: str, buckets: tuple[float, ...]) -> 
 declare_phase("queue", "Waiting for a turn", QUEUE_SECONDS)
 
 
-def caller_label(trace: Trace) -> str:  # noqa: ARG001
-    """Who asks, as a label: never an address, of which there are as many as strangers."""
-    return ""
+def caller_label(trace: Trace) -> str:
+    """Who asks, as a label: the name of a key, and never an address, of which there are as many as strangers."""
+    return trace.caller if keys.is_key_name(trace.caller) else ""
 
 
 def request_ended(trace: Trace, *, method: str, route: str, status: int, seconds: float) -> None:
