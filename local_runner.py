@@ -27,6 +27,7 @@ from fastapi.responses import HTMLResponse
 from uvicorn.supervisors import ChangeReload
 
 from common import logs
+from common.http import tracing
 from common.http.app import create_app
 from common.lazy import models
 from common.loop_lag import loop_lag
@@ -42,6 +43,7 @@ from runner.protocol import ACCEPTED_AT_ONCE, BoundedProtocol, BoundedServer
 from runner.proxies import TrustedProxies
 
 SEND_BUFFER_BYTES = 256 * 1024
+LAST_TRACES_SECONDS = 2.0
 PAGE = Path(__file__).resolve().parent / "page.html"
 
 page = APIRouter(include_in_schema=False)
@@ -68,7 +70,10 @@ async def warm_up(_: FastAPI) -> AsyncIterator[None]:
         for model in models().values():
             model.warm()
         threading.Thread(target=warm_up_audio, name="warm-up-audio", daemon=True).start()
+    tracing.start()
     yield
+    # Nobody is answered any more: nothing waits for this.
+    tracing.stop(LAST_TRACES_SECONDS)
 
 
 app = create_app(summarize, extract, audio, health, page, lifespan=warm_up)

@@ -12,6 +12,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from common import logs
 from common.callers import begin_flow, caller_of, holder_of
 from common.errors import ClientDisconnected, FactoryError, Unavailable
+from common.http import tracing
 from common.http.problems import problem_response
 
 logger = logging.getLogger(__name__)
@@ -53,10 +54,11 @@ class RequestScope:
                 raise
         finally:
             route = getattr(scope.get("route"), "path", "unmatched")
-            total_ms = (time.monotonic() - begun) * 1000
+            ended = time.monotonic()
             # A stream's status was sent before its client left.
             shown = ClientDisconnected.status if trace.left else answer.status
-            logs.log_request(trace, method=method, route=route, status=shown, total_ms=total_ms)
+            logs.log_request(trace, method=method, route=route, status=shown, total_ms=(ended - begun) * 1000)
+            tracing.record(trace, scope, method=method, route=route, status=shown, begun=begun, ended=ended)
 
 
 class _Answer:

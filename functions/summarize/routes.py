@@ -113,7 +113,6 @@ def _event(output: Output, begun: float) -> bytes:
 
 def _finished(answer: Answer, begun: float) -> SummarizeResponse:
     """The answer with the time that this request took, whoever it was made for first."""
-    for phase, milliseconds in answer.phases.items():
-        trace().add(phase, milliseconds)
+    trace().add_in_turn(answer.phases)
     trace().notes.update(answer.notes)
     return answer.response.model_copy(update={"inference_time_ms": round((time.monotonic() - begun) * 1000)})
