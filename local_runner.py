@@ -38,6 +38,7 @@ from functions.audio.routes import warm_up as warm_up_audio
 from functions.extract.routes import router as extract
 from functions.health.routes import router as health
 from functions.summarize.routes import router as summarize
+from runner import mcp_door
 from runner.connections import Connections, limits
 from runner.protocol import ACCEPTED_AT_ONCE, BoundedProtocol, BoundedServer
 from runner.proxies import TrustedProxies
@@ -61,7 +62,7 @@ def _page() -> str:
 
 
 @asynccontextmanager
-async def warm_up(_: FastAPI) -> AsyncIterator[None]:
+async def warm_up(app: FastAPI) -> AsyncIterator[None]:
     settings = get_settings()
     logs.configure(settings.log_style, settings.log_level)
     loop_lag.watch(asyncio.get_running_loop())
@@ -71,7 +72,8 @@ async def warm_up(_: FastAPI) -> AsyncIterator[None]:
             model.warm()
         threading.Thread(target=warm_up_audio, name="warm-up-audio", daemon=True).start()
     tracing.start()
-    yield
+    async with mcp_door.opened(app):
+        yield
     # Nobody is answered any more: nothing waits for this.
     tracing.stop(LAST_TRACES_SECONDS)
 
@@ -118,6 +120,7 @@ def main(arguments: list[str] | None = None) -> None:
             os.environ[PREFIX + name.upper()] = getattr(options, name)
     settings = get_settings()
     logs.configure(settings.log_style, settings.log_level)
+    mcp_door.check(settings)
     keep_together()
     config = uvicorn.Config(
         "local_runner:app" if options.reload else app,

@@ -99,6 +99,9 @@ class Settings(BaseSettings):
     trusted_proxies: Proxies = Field(
         "", description="addresses and networks whose X-Forwarded-For and -Proto are believed, with commas; *: any"
     )
+    mcp: bool = Field(
+        False, description="the functions as tools of the Model Context Protocol at /mcp; needs requirements/mcp.txt"
+    )
     server: ServerSettings = ServerSettings()
     summarize: SummarizeSettings = SummarizeSettings()
     extract: ExtractSettings = ExtractSettings()
