@@ -65,14 +65,14 @@ def _page() -> str:
 async def warm_up(app: FastAPI) -> AsyncIterator[None]:
     settings = get_settings()
     logs.configure(settings.log_style, settings.log_level)
-    loop_lag.watch(asyncio.get_running_loop())
-    give_back_after_peaks()
-    if settings.warm_up:
-        for model in models().values():
-            model.warm()
-        threading.Thread(target=warm_up_audio, name="warm-up-audio", daemon=True).start()
     tracing.start()
     async with mcp_door.opened(app):
+        loop_lag.watch(asyncio.get_running_loop())
+        give_back_after_peaks()
+        if settings.warm_up:
+            for model in models().values():
+                model.warm()
+            threading.Thread(target=warm_up_audio, name="warm-up-audio", daemon=True).start()
         yield
     # Nobody is answered any more: nothing waits for this.
     tracing.stop(LAST_TRACES_SECONDS)

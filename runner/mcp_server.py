@@ -55,8 +55,8 @@ _at_work: dict[tuple[str, str], anyio.CancelScope] = {}
 @asynccontextmanager
 async def serving(app: FastAPI) -> AsyncIterator[None]:
     """/mcp is a route of `app` within the block."""
-    # A line for each request is the access log's.
-    logging.getLogger("mcp").setLevel(logging.WARNING)
+    # It has lines for what strangers send; there is one in the access log already.
+    logging.getLogger("mcp").setLevel(logging.ERROR)
     # It would cut what is under way as soon as the service is told to stop.
     AppStatus.enable_automatic_graceful_drain = False
     manager = StreamableHTTPSessionManager(
@@ -98,8 +98,13 @@ def check_origin(request: Request) -> None:
 
     Clients that are no pages send no Origin. The name in Host says nothing here: behind a proxy it may be any.
     """
-    origin = request.headers.get("origin")
-    if origin is not None and urlsplit(origin).hostname not in LOOPBACK:
+    if (origin := request.headers.get("origin")) is None:
+        return
+    try:
+        is_here = urlsplit(origin).hostname in LOOPBACK
+    except ValueError:
+        is_here = False
+    if not is_here:
         raise HTTPException(403, "this door is not for pages of other hosts")
 
 
