@@ -6,6 +6,7 @@ import logging
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -27,6 +28,8 @@ from tests.doubles.lambda_runtime import LambdaRuntime, start
 ENDPOINT = "OTEL_EXPORTER_OTLP_ENDPOINT"
 OF_THE_EXTRAS = ("opentelemetry.sdk", "opentelemetry.exporter", "google", "requests", "mcp")
 ARTICLE = "The harbour board voted on Monday to close the old lighthouse. " * 4
+# Ours and the SDK's.
+THREADS = ("traces", "OtelBatch")
 PARENT_TRACE, PARENT_SPAN = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
 TRACEPARENT = f"00-{PARENT_TRACE}-{PARENT_SPAN}-01"
 
@@ -49,6 +52,8 @@ async def work(kind: str, request: Request) -> dict[str, str]:
 def collector() -> Iterator[Collector]:
     with Collector() as running:
         yield running
+    # What hung is released with the collector; it complains, which is not to be heard in the next test.
+    wait_until(lambda: not any(thread.name.startswith(THREADS) for thread in threading.enumerate()), "all is given up")
 
 
 @pytest.fixture
@@ -247,9 +252,8 @@ def test_a_collector_that_is_away_is_complained_of_once_in_a_while(
             tracing.flush(10)
     finally:
         tracing.stop(5)
-    # What an earlier test has left behind may complain too, of another port.
-    complaints = [one.getMessage() for one in caplog.records if one.name == spans.logger.name]
-    assert len([complaint for complaint in complaints if f"port={port}" in complaint]) == 1
+    (complaint,) = (one.getMessage() for one in caplog.records if one.name == spans.logger.name)
+    assert "spans" in complaint
 
 
 def test_a_full_queue_loses_spans_and_nothing_else(
@@ -265,7 +269,7 @@ def test_a_full_queue_loses_spans_and_nothing_else(
     for _ in range(20):
         assert call(app, "POST", "/work/plain").status_code == 200
     tracing.stop(0.1)
-    assert 1 <= sum(record.name == spans.logger.name for record in caplog.records) <= 2
+    assert sum(record.name == spans.logger.name for record in caplog.records) == 1
 
 
 @pytest.fixture
