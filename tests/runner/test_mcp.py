@@ -3,9 +3,11 @@
 import asyncio
 import base64
 import json
+import re
 import signal
 import subprocess
 import sys
+import textwrap
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -319,6 +321,18 @@ def test_a_body_has_the_bounds_of_every_body(door: Runner) -> None:
 
 def test_openapi_does_not_list_the_door(door: Runner) -> None:
     assert "/mcp" not in httpx.get(f"{door.url}/openapi.json").json()["paths"]
+
+
+def test_the_example_of_the_documentation_works(door: Runner, capsys: pytest.CaptureFixture[str]) -> None:
+    section = (ROOT / "docs/api.md").read_text(encoding="utf-8").partition("## MCP")[2].partition("\n## ")[0]
+    (example,) = re.findall(r"```python\n(.*?)```", section, re.DOTALL)
+    code = example.replace("http://localhost:7860", door.url)
+    names: dict[str, Any] = {}
+    exec("async def example():\n" + textwrap.indent(code, "    "), names)
+    asyncio.run(names["example"]())
+    assert capsys.readouterr().out.startswith("[")
+    for shown in re.findall(r"```json\n(.*?)```", section, re.DOTALL):
+        assert json.loads(shown)["mcpServers"]["factory"]["url"].endswith("/mcp")
 
 
 def test_the_door_is_closed_by_default(runner: Runner) -> None:
