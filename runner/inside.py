@@ -77,7 +77,8 @@ async def asked(app: ASGIApp, outer: Scope, path: str, body: object, headers: di
         await request.begun()
         yield request
     finally:
-        request.leave()
+        if not request.is_whole:
+            request.leave()
         # Also when it is cancelled: no work goes on that nobody waits for.
         with anyio.CancelScope(shield=True):
             await asyncio.wait([task], timeout=LEAVING_SECONDS)
@@ -91,7 +92,8 @@ async def asked(app: ASGIApp, outer: Scope, path: str, body: object, headers: di
 
 def _scope(outer: Scope, path: str, headers: dict[str, str]) -> Scope:
     told = {"content-type": "application/json", **headers}
-    raw = [(name, value) for name, value in outer["headers"] if name.decode("latin-1") in set(PASSED_ON) - told.keys()]
+    passed_on = {name.encode("latin-1") for name in PASSED_ON if name not in told}
+    raw = [(name, value) for name, value in outer["headers"] if name in passed_on]
     raw += [(name.encode("latin-1"), value.encode("latin-1")) for name, value in told.items()]
     return {
         "type": "http",

@@ -47,7 +47,6 @@ LISTED_MILLISECONDS = 600_000
 SESSION, VERSION_HEADER = "mcp-session-id", "mcp-protocol-version"
 LOOPBACK = ("localhost", "127.0.0.1", "::1")
 
-
 # The calls at work, by session id and number.
 _at_work: dict[tuple[str, str], anyio.CancelScope] = {}
 

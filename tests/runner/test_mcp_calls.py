@@ -16,6 +16,7 @@ from fastapi.responses import StreamingResponse
 from mcp.client.client import Client
 from mcp.client.streamable_http import streamable_http_client
 from mcp_types import CallToolResult, TextContent
+from starlette.types import Receive, Scope, Send
 
 from common.callers import flow
 from common.errors import QueueFull
@@ -57,7 +58,24 @@ async def extract(request: Request) -> Response:
         return Response(json.dumps({**WHOLE, "model": "x" * MOST_JSON_BYTES}))
     if body["text"] == "endless":
         await endless(request)
+    if body["text"] == "lingering":
+        return Lingering(request)
     return Response(json.dumps(WHOLE))
+
+
+class Lingering(Response):
+    """Has something to do after its end, while it still watches for the client's leaving."""
+
+    def __init__(self, request: Request) -> None:
+        super().__init__(json.dumps(WHOLE))
+        self._request = request
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async with cancelled_on_disconnect(self._request):
+            await super().__call__(scope, receive, send)
+            for _ in range(20):
+                await asyncio.sleep(0)
+        seen.append({"left": trace().left})
 
 
 async def cut() -> AsyncIterator[bytes]:
@@ -178,6 +196,11 @@ def test_a_call_that_fails_here_says_so_and_no_more(url: str, text: str, reason:
     result = ask(url, text)
     assert reason in sentence(result)
     assert "secret" not in str(result)
+
+
+def test_who_has_read_an_answer_to_its_end_has_not_left(url: str) -> None:
+    assert not ask(url, "lingering").is_error
+    assert seen[-1] == {"left": False}
 
 
 def test_progress_tells_what_the_model_is_at_and_an_error_at_the_end_is_told(url: str) -> None:
