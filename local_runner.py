@@ -27,6 +27,7 @@ from fastapi.responses import HTMLResponse
 from uvicorn.supervisors import ChangeReload
 
 from common import keys, logs
+from common.http import tracing
 from common.http.app import create_app
 from common.http.keys import make_public
 from common.lazy import models
@@ -38,6 +39,7 @@ from functions.audio.routes import warm_up as warm_up_audio
 from functions.extract.routes import router as extract
 from functions.health.routes import router as health
 from functions.summarize.routes import router as summarize
+from runner import mcp_door
 from runner.connections import Connections, limits
 from runner.metrics import router as metrics
 from runner.metrics import watch
@@ -45,6 +47,7 @@ from runner.protocol import ACCEPTED_AT_ONCE, BoundedProtocol, BoundedServer
 from runner.proxies import TrustedProxies
 
 SEND_BUFFER_BYTES = 256 * 1024
+LAST_TRACES_SECONDS = 2.0
 PAGE = Path(__file__).resolve().parent / "page.html"
 
 page = APIRouter(include_in_schema=False)
@@ -64,17 +67,21 @@ def _page() -> str:
 
 
 @asynccontextmanager
-async def warm_up(_: FastAPI) -> AsyncIterator[None]:
+async def warm_up(app: FastAPI) -> AsyncIterator[None]:
     settings = get_settings()
     logs.configure(settings.log_style, settings.log_level)
     keys.announce()
-    loop_lag.watch(asyncio.get_running_loop())
-    give_back_after_peaks()
-    if settings.warm_up:
-        for model in models().values():
-            model.warm()
-        threading.Thread(target=warm_up_audio, name="warm-up-audio", daemon=True).start()
-    yield
+    tracing.start()
+    async with mcp_door.opened(app):
+        loop_lag.watch(asyncio.get_running_loop())
+        give_back_after_peaks()
+        if settings.warm_up:
+            for model in models().values():
+                model.warm()
+            threading.Thread(target=warm_up_audio, name="warm-up-audio", daemon=True).start()
+        yield
+    # Nobody is answered any more: nothing waits for this.
+    tracing.stop(LAST_TRACES_SECONDS)
 
 
 app = create_app(summarize, extract, audio, health, metrics, page, lifespan=warm_up)
@@ -120,6 +127,7 @@ def main(arguments: list[str] | None = None) -> None:
             os.environ[PREFIX + name.upper()] = getattr(options, name)
     settings = get_settings()
     logs.configure(settings.log_style, settings.log_level)
+    mcp_door.check(settings)
     keep_together()
     config = uvicorn.Config(
         "local_runner:app" if options.reload else app,

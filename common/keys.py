@@ -23,6 +23,11 @@ def is_key_name(caller: str) -> bool:
     return caller in get_settings().keys
 
 
+def name_of(caller: str) -> str:
+    """The name of the caller's key; "" for an address, which is nobody's to collect."""
+    return caller if is_key_name(caller) else ""
+
+
 def offered(headers: Headers) -> list[str]:
     """What a request brings as its key. Another kind of Authorization, such as a signature of AWS, is none."""
     scheme, _, token = headers.get("authorization", "").partition(" ")

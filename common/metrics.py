@@ -58,15 +58,10 @@ def declare_phase(name: str, documentation: str, buckets: tuple[float, ...]) -> 
 declare_phase("queue", "Waiting for a turn", QUEUE_SECONDS)
 
 
-def caller_label(trace: Trace) -> str:
-    """Who asks, as a label: the name of a key, and never an address, of which there are as many as strangers."""
-    return trace.caller if keys.is_key_name(trace.caller) else ""
-
-
 def request_ended(trace: Trace, *, method: str, route: str, status: int, seconds: float) -> None:
     """Count a request whose answer has been sent, or whose client has left."""
     known = method if method in METHODS else OTHER_METHOD
-    requests.labels(route, known, str(status), caller_label(trace)).inc()
+    requests.labels(route, known, str(status), keys.name_of(trace.caller)).inc()
     if status < LEAST_ERROR_STATUS:
         duration.labels(route).observe(seconds)
     if problem := "client-disconnected" if trace.left else trace.problem:

@@ -67,7 +67,14 @@ def create_app(*routers: APIRouter, title: str = "The Factory", lifespan: Lifesp
     FastAPI's own documentation pages are off: they load their scripts from a CDN and stay blank without one.
     """
     app = _App(
-        title=title, version=VERSION, docs_url=None, redoc_url=None, lifespan=lifespan, responses=PROBLEM_RESPONSES
+        title=title,
+        version=VERSION,
+        docs_url=None,
+        redoc_url=None,
+        lifespan=lifespan,
+        responses=PROBLEM_RESPONSES,
+        # FastAPI's own would tell a collector of values that were sent; ours is `common.http.tracing`.
+        telemetry={"tracing": False, "metrics": False, "logs": False},
     )
     # A redirect would name whatever host the request came with. A slash at the end is answered as without it.
     app.router.redirect_slashes = False

@@ -14,6 +14,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from common import keys, logs, metrics
 from common.callers import begin_flow, caller_of, holder_of
 from common.errors import ClientDisconnected, FactoryError, Unavailable
+from common.http import tracing
 from common.http.keys import routed_path
 from common.http.problems import problem_response
 
@@ -50,12 +51,14 @@ class RequestScope:
             await self.app(scope, receive, answer.send)
         finally:
             route = self._template(scope)
-            seconds = time.monotonic() - begun
+            ended = time.monotonic()
+            seconds = ended - begun
             # A stream's status was sent before its client left.
             shown = ClientDisconnected.status if trace.left else answer.status
             logs.log_request(trace, method=method, route=route, status=shown, total_ms=seconds * 1000)
             metrics.in_progress.dec()
             metrics.request_ended(trace, method=method, route=route, status=shown, seconds=seconds)
+            tracing.record(trace, scope, method=method, route=route, status=shown, begun=begun, ended=ended)
 
     def _template(self, scope: Scope) -> str:
         """The path of the route, as it is declared."""

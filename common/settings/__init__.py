@@ -120,6 +120,9 @@ class Settings(BaseSettings):
         None, ge=1, description="of one caller, in all functions together; one more is answered 429"
     )
     metrics_open: bool = Field(False, description="answer /metrics without a key, where other calls need one")
+    mcp: bool = Field(
+        False, description="the functions as tools of the Model Context Protocol at /mcp; needs requirements/mcp.txt"
+    )
     server: ServerSettings = ServerSettings()
     summarize: SummarizeSettings = SummarizeSettings()
     extract: ExtractSettings = ExtractSettings()

@@ -51,8 +51,7 @@ class Asked:
 
     def finished(self, answer: Answer) -> SummarizeResponse:
         """The answer with the time that this request took, whoever it was made for first, and with its offsets."""
-        for phase, milliseconds in answer.phases.items():
-            trace().add(phase, milliseconds)
+        trace().add_in_turn(answer.phases)
         trace().notes.update(answer.notes)
         milliseconds = round((time.monotonic() - self.begun) * 1000)
         own: dict[str, object] = {"inference_time_ms": milliseconds}
