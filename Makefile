@@ -256,10 +256,13 @@ EXTRA := $(PYTHON) -c 'import sys, tomllib; \
 lock: export CMAKE_ARGS := -DLLAMA_BUILD=OFF
 lock:
 	$(COMPILE) --output-file requirements/service.txt pyproject.toml
-	for extra in lambda traces mcp; do $(EXTRA) $$extra \
+	for extra in lambda traces mcp s3; do $(EXTRA) $$extra \
 		| $(COMPILE) --constraint requirements/service.txt --output-file requirements/$$extra.txt -; done
+	$(EXTRA) html | $(COMPILE) --constraint requirements/service.txt --constraint requirements/s3.txt \
+		--output-file requirements/html.txt -
 	$(COMPILE) --constraint requirements/service.txt --constraint requirements/lambda.txt \
-		--constraint requirements/traces.txt --constraint requirements/mcp.txt --extra dev \
+		--constraint requirements/traces.txt --constraint requirements/mcp.txt --constraint requirements/html.txt \
+		--constraint requirements/s3.txt --extra dev \
 		--output-file requirements/dev.txt pyproject.toml
 	$(EXTRA) build | $(COMPILE) --output-file requirements/build.txt -
 	$(EXTRA) reference | $(COMPILE) --output-file requirements/reference.txt -
