@@ -18,12 +18,10 @@ import socket
 import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from functools import lru_cache, partial
-from pathlib import Path
+from functools import partial
 
 import uvicorn
-from fastapi import APIRouter, FastAPI
-from fastapi.responses import HTMLResponse
+from fastapi import FastAPI
 from uvicorn.supervisors import ChangeReload
 
 from common import logs
@@ -38,24 +36,11 @@ from functions.extract.routes import router as extract
 from functions.health.routes import router as health
 from functions.summarize.routes import router as summarize
 from runner.connections import Connections, limits
+from runner.page import router as page
 from runner.protocol import ACCEPTED_AT_ONCE, BoundedProtocol, BoundedServer
 from runner.proxies import TrustedProxies
 
 SEND_BUFFER_BYTES = 256 * 1024
-PAGE = Path(__file__).resolve().parent / "page.html"
-
-page = APIRouter(include_in_schema=False)
-
-
-@page.get("/")
-@page.get("/docs")
-async def index() -> HTMLResponse:
-    return HTMLResponse(_page())
-
-
-@lru_cache(maxsize=1)
-def _page() -> str:
-    return PAGE.read_text(encoding="utf-8")
 
 
 @asynccontextmanager
