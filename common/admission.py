@@ -3,10 +3,11 @@
 import asyncio
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from math import inf
+from types import MappingProxyType
 
 from common.callers import Flow, flow
 from common.errors import QueueFull
@@ -30,6 +31,27 @@ class Limits:
 
     concurrency: int
     max_waiting: int
+
+
+@dataclass(frozen=True)
+class QueueStatus:
+    """Requests of one function that are being served, and those that wait for their turn."""
+
+    at_work: int
+    waiting: int
+
+
+_registry: dict[str, Callable[[], QueueStatus]] = {}
+
+
+def register_queue(function: str, status: Callable[[], QueueStatus]) -> None:
+    """From now on health reports the queue of `function`; `status` is asked each time."""
+    _registry[function] = status
+
+
+def queues() -> Mapping[str, Callable[[], QueueStatus]]:
+    """By the name of each function: what returns the status of its queue."""
+    return MappingProxyType(_registry)
 
 
 class Places:
@@ -70,6 +92,12 @@ class Places:
             self._held[caller] -= 1
             if not self._held[caller]:
                 del self._held[caller]
+
+    def status(self) -> QueueStatus:
+        """All that have a place; as many as may be are at work."""
+        held = self._held.total()
+        at_work = min(held, self._limits().concurrency)
+        return QueueStatus(at_work, held - at_work)
 
     def retry_after(self) -> float:
         """Seconds until a place is given back, from how long they were held lately."""

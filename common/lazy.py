@@ -58,7 +58,7 @@ class LazyModel(Generic[T]):
     """One model behind a single-flight loader, registered by name so that health can report it.
 
     `load` receives a callback for its progress; it raises `ModelLoadFailed` with the reason when it cannot load. What
-    a loaded model has as `detail` and as `facts` is shown with it.
+    a loaded model has as `detail` and as `facts` is shown with it, and what it has as `rates` whenever somebody asks.
     """
 
     def __init__(
@@ -111,6 +111,11 @@ class LazyModel(Generic[T]):
         """The model, where it is loaded."""
         future = self._future
         return future.result() if future is not None and future.done() and not future.exception() else None
+
+    @property
+    def rates(self) -> Mapping[str, float]:
+        """What is measured of a loaded model at work, by name: `reading_tokens_per_second`."""
+        return getattr(self.loaded, "rates", {})
 
     def start(self) -> "Future[T]":
         """Begin to load unless that is done or under way; returns at once with the future of the model."""

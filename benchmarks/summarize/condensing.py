@@ -133,7 +133,7 @@ def measure(records: Iterable[Record], sides: Mapping[str, Choose], content: Con
 
 
 def ours(weights: Weights, lead_share: float = 0.0) -> Choose:
-    return lambda text, budget: condense(text, budget, tokens, lead_share, weights)
+    return lambda text, budget: condense(text, budget, tokens, lead_share, weights).text
 
 
 def english(every: int, lead_shares: Sequence[float]) -> dict[str, list[list[float]]]:

@@ -65,7 +65,7 @@ def curve(pairs: Iterable[Pair], count: Callable[[str], int], shares: Sequence[f
         if not wanted:
             continue
         for at, share in enumerate(shares):
-            kept = condense(article, max(1, round(share * tokens)), count, lead_share)
+            kept = condense(article, max(1, round(share * tokens)), count, lead_share).text
             read[at].append(count(kept) / tokens)
             words[at].append(len(content_words(kept) & wanted) / len(wanted))
     return [Point(*figures) for figures in zip(shares, map(mean, read), map(mean, words), strict=True)]

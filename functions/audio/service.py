@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from math import ceil
 from typing import Any, Protocol, TypeVar
 
-from common.admission import Admission, Limits, Places
+from common.admission import Admission, Limits, Places, register_queue
 from common.cache import AnswerCache, ByteBudget, SharedRun, request_key
 from common.errors import FactoryError
 from common.settings import get_settings
@@ -245,6 +245,7 @@ def _tolerance() -> Tolerance:
 
 studio = Studio()
 places = Places("audio", _listeners)
+register_queue("audio", places.status)
 admission = Admission("audio", _turns, shared_slots=True)
 breaker = Breaker("speech cloud", _tolerance)
 

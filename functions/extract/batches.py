@@ -139,7 +139,7 @@ class Batches:
                 if not turn.found.done():
                     turn.found.set_exception(error)
         else:
-            self._observe(self._running[lane], time.monotonic() - begun)
+            self._observe(engine, self._running[lane], time.monotonic() - begun)
             for turn, found in zip(batch, results, strict=True):
                 if not turn.found.done():
                     turn.found.set_result(found)
@@ -155,10 +155,11 @@ class Batches:
         task = asyncio.create_task(self._lanes[0].run(lambda _: engine.rest()))
         task.add_done_callback(lambda done: done.cancelled() or done.exception())
 
-    def _observe(self, tokens: int, seconds: float) -> None:
+    def _observe(self, engine: GlinerEngine, tokens: int, seconds: float) -> None:
         sample = seconds / tokens
         known = self._seconds_per_token or sample
         self._seconds_per_token = known + SMOOTHING * (sample - known)
+        engine.rates["reading_tokens_per_second"] = round(1 / self._seconds_per_token, 1)
 
 
 def companions(first: int, others: Sequence[int], most_tokens: int) -> Iterable[int]:

@@ -95,6 +95,8 @@ class GlinerEngine:
         self.name = name
         # What /health tells of it.
         self.facts: dict[str, str] = {}
+        # Written by those who let it run.
+        self.rates: dict[str, float] = {}
         self.batch_tokens = settings.batch_tokens
         self.max_label_tokens = int(MAX_LABELS_SHARE * config.max_tokens)
         self._config = config

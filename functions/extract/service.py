@@ -16,7 +16,7 @@ from typing import TypeVar
 
 from pydantic import TypeAdapter, ValidationError
 
-from common.admission import DOUBT, Limits, Places
+from common.admission import DOUBT, Limits, Places, register_queue
 from common.cache import AnswerCache, request_key
 from common.errors import FactoryError, FieldError, InvalidInput, QueueFull
 from common.logs import trace, unexpected
@@ -68,6 +68,7 @@ class Extraction:
 
 # Requests at work take turns at the model, window by window.
 places = Places("extract", lambda: Limits(1, get_settings().extract.max_waiting))
+register_queue("extract", places.status)
 batches = Batches()
 answers: AnswerCache[Extraction, Extraction] = AnswerCache(
     lambda extraction: ENTRY_BYTES + len(extraction.entities), lambda: get_settings().extract.answer_cache_bytes

@@ -17,6 +17,16 @@ class ModelHealth(BaseModel):
     state: State
     progress: float | None = Field(description="from 0 to 1; null where it cannot be told")
     detail: str = Field(description="how far it is, why it failed, or what it computes with")
+    rates: dict[str, float] | None = Field(
+        None,
+        exclude_if=lambda value: value is None,
+        description="what it was measured to do lately: `reading_tokens_per_second`, `writing_tokens_per_second`",
+    )
+
+
+class QueueHealth(BaseModel):
+    at_work: int = Field(description="requests that are being served")
+    waiting: int = Field(description="requests that wait for their turn")
 
 
 class UpstreamHealth(BaseModel):
@@ -38,4 +48,5 @@ class HealthResponse(BaseModel):
     llama_loaded: bool = Field(description="the main model of /summarize; another may stand in for it before")
     gliner_loaded: bool
     models: dict[str, ModelHealth] = Field(description="each model that this process knows of, by name")
+    queues: dict[str, QueueHealth] = Field(description="requests that are here now, by the name of the function")
     upstreams: dict[str, UpstreamHealth] = Field(description="each service elsewhere that this process uses, by name")

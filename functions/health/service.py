@@ -3,10 +3,11 @@
 import time
 
 from common import lazy
+from common.admission import queues
 from common.loop_lag import loop_lag
 from common.upstreams import upstreams
 from common.version import VERSION
-from functions.health.schemas import HealthResponse, ModelHealth, UpstreamHealth
+from functions.health.schemas import HealthResponse, ModelHealth, QueueHealth, UpstreamHealth
 
 STARTED_AT = time.monotonic()
 
@@ -14,6 +15,7 @@ STARTED_AT = time.monotonic()
 def report() -> HealthResponse:
     models = {name: model.status for name, model in lazy.models().items()}
     needed = {name: models[name] for name, model in lazy.models().items() if not model.optional}
+    queued = {name: status() for name, status in queues().items()}
     services = {name: status() for name, status in upstreams().items()}
     ready = {name for name, status in models.items() if status.state == "ready"}
     failed = any(status.state == "failed" for status in needed.values())
@@ -27,9 +29,16 @@ def report() -> HealthResponse:
         llama_loaded="llama" in ready,
         gliner_loaded="gliner" in ready,
         models={
-            name: ModelHealth(state=status.state, progress=status.progress, detail=status.detail, **status.facts)
+            name: ModelHealth(
+                state=status.state,
+                progress=status.progress,
+                detail=status.detail,
+                rates=dict(lazy.models()[name].rates) or None,
+                **status.facts,
+            )
             for name, status in models.items()
         },
+        queues={name: QueueHealth(at_work=one.at_work, waiting=one.waiting) for name, one in queued.items()},
         upstreams={
             name: UpstreamHealth(
                 state=status.state, failures=status.failures, retry_in_seconds=round(status.retry_in_seconds, 1)

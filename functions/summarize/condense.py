@@ -6,6 +6,7 @@ over, never once per sentence.
 
 import re
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from common.sentences import sentences
@@ -23,9 +24,17 @@ MOST_FILLINGS = 3
 WORD, CHARACTER = r"\S+\s*", r"\S\s*"
 
 
+@dataclass(frozen=True)
+class Condensed:
+    """What is left of a text: `text`, and where that stands in the whole, as spans of characters in their order."""
+
+    text: str
+    spans: list[tuple[int, int]]
+
+
 def condense(
     text: str, budget: int, count: Count, lead_share: float = LEAD_SHARE, weights: "Weights | None" = None
-) -> str:
+) -> Condensed:
     """The sentences of `text` that say most of it, in their order, with at most `budget` tokens as `count` counts them.
 
     A text that fits comes back whole. The opening sentences are kept up to `lead_share` of the budget; the others are
@@ -38,21 +47,24 @@ def condense(
     from functions.summarize.selection import Article
     from functions.summarize.weights import shipped
 
+    before = len(text) - len(text.lstrip())
     text = text.strip()
     tokens = count(text)
     if tokens <= budget:
-        return text
+        return Condensed(text, [(before, before + len(text))])
     article = Article(sentences(text), count, tokens / len(text), weights or shipped())
-    condensed = _chosen(article, budget, count, lead_share)
-    first = article.first
-    if condensed and (condensed.startswith(first) or count(first) <= budget):
-        return condensed
-    cut = _cut(first, budget, count)
-    return cut if lead_share == 1 or article.value(cut) >= article.value(condensed) else condensed
+    picked = _chosen(article, budget, count, lead_share)
+    condensed, first = article.joined(picked), article.first
+    if not (condensed and (condensed.startswith(first) or count(first) <= budget)):
+        cut = _cut(first, budget, count)
+        if lead_share == 1 or article.value(cut) >= article.value(condensed):
+            start = before + article.first_start
+            return Condensed(cut, [(start, start + len(cut))])
+    return Condensed(condensed, [(before + start, before + end) for start, end in article.spans(picked)])
 
 
-def _chosen(article: "Article", budget: int, count: Count, lead_share: float) -> str:
-    """Whole sentences within the budget, or "" where none fits."""
+def _chosen(article: "Article", budget: int, count: Count, lead_share: float) -> list[int]:
+    """Whole sentences within the budget, or none where none fits."""
     picked = article.pick(budget, article.opening(lead_share * budget))
     condensed = article.joined(picked)
     # The whole is not the sum of its parts: first as many sentences go as it takes, then others fill what is left.
@@ -67,7 +79,7 @@ def _chosen(article: "Article", budget: int, count: Count, lead_share: float) ->
         if len(more) == len(picked) or count(longer) > budget:
             break
         picked, condensed = more, longer
-    return condensed
+    return picked
 
 
 def windows(text: str, budget: int, count: Count) -> list[str]:

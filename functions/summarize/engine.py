@@ -11,21 +11,23 @@ import time
 from collections.abc import AsyncGenerator, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from math import inf
 from typing import TypeVar
 
-from common.admission import Limits, Places
+from common.admission import Limits, Places, QueueStatus
 from common.errors import ModelLoadFailed
 from common.settings import SummarizeSettings
 from common.worker import Worker
 from functions.summarize import cpu
 from functions.summarize.context import DecodeFailed, LlamaContext, Sampling
 from functions.summarize.handover import Movable, hand_over
+from functions.summarize.outputs import Status
 from functions.summarize.planning import MIN_ARTICLE_TOKENS, MIN_OUTPUT_TOKENS, Demand, Job, Plan, Refusal, Simulation
 from functions.summarize.prompt import Prompt
 from functions.summarize.rates import Rates
 from functions.summarize.scheduler import Scheduler
 from functions.summarize.thinking import Thoughts
-from functions.summarize.tickets import Completion, Elsewhere, Emit, Event, HandedOver, Ticket
+from functions.summarize.tickets import Completion, Elsewhere, Emit, Event, HandedOver, State, Ticket
 from functions.summarize.turns import Turns
 
 logger = logging.getLogger(__name__)
@@ -41,6 +43,8 @@ SECONDS_PER_CHARACTER = 0.5e-6
 CONDENSING_SECONDS_PER_CHARACTER = 2.5e-6
 # Longer than this no request of a model that is closed is waited for.
 CLOSING_SECONDS = 60.0
+# To play the queue holds up the event loop: however many look on, it is done so often.
+PLAYED_SECONDS = 1.0
 
 
 class LlamaEngine:
@@ -77,6 +81,8 @@ class LlamaEngine:
         self.context_tokens = self._context.cells
         # Requests from their first step on: they are not known to the scheduler before they have a place.
         self._users, self._closing, self._left = 0, False, threading.Condition()
+        # When the requests that are there are finished, and when that was found out.
+        self._ends, self._played_at = list[float](), -inf
 
     def tokenize(self, text: str, special: bool) -> list[int]:
         """Tokens of `text` without a BOS; `special` reads `<|eot_id|>` and its like as the tokens they name."""
@@ -103,6 +109,19 @@ class LlamaEngine:
     def requests(self) -> int:
         """How many requests have a place."""
         return len(self._scheduler.jobs())
+
+    @property
+    def queue(self) -> QueueStatus:
+        """Of those who have a place, how many are read or written for, and how many wait for that."""
+        requests, at_work = self._scheduler.counts()
+        return QueueStatus(at_work, requests - at_work)
+
+    @property
+    def rates(self) -> dict[str, float]:
+        """Tokens a second of one request by itself, lately: of its prompt, and of its summary."""
+        costs = self._rates.costs(False)
+        seconds = {"reading": costs.prefill_seconds_per_token, "writing": costs.step_seconds(1)}
+        return {f"{name}_tokens_per_second": round(1 / cost, 1) for name, cost in seconds.items() if cost}
 
     def plan(
         self,
@@ -261,6 +280,28 @@ class LlamaEngine:
                 logger.warning("%s stays in memory: somebody still uses it", self.name)
                 return
         self._context.close()
+
+    def status(self, ticket: Ticket) -> Status | None:
+        """How far a request is that has a place; None: it is over."""
+        if (before := self._scheduler.waiting_before(ticket)) is not None:
+            return Status("waiting", self.name, place=before + 1, seconds=self._begun_in(before))
+        if ticket.state is State.READING and not ticket.written:
+            tokens, read = len(ticket.prompt) - ticket.cached, max(0, ticket.position - ticket.cached)
+            seconds = (tokens - read) * self._rates.costs(False).prefill_seconds_per_token
+            return Status("reading", self.name, tokens=tokens, read=read, seconds=round(seconds, 1) or None)
+        if ticket.state is State.ENDED:
+            return None
+        return Status("thinking" if ticket.thought == ticket.written else "writing", self.name)
+
+    def _begun_in(self, before: int) -> float | None:
+        """Seconds until a request is begun that so many wait in front of."""
+        now = time.monotonic()
+        if now - self._played_at > PLAYED_SECONDS:
+            self._ends, self._played_at = [now + seconds for seconds in self._simulation().finish_seconds()], now
+        ahead = sorted(self._ends[: self.queue.at_work + before])
+        if len(ahead) <= before:
+            return None
+        return round(max(0.0, ahead[before] - now), 1)
 
     async def generate(
         self, ticket: Ticket, tokens: Sequence[int], sampling: Sampling

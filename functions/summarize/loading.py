@@ -12,6 +12,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from common import host, model_files
+from common.admission import QueueStatus, register_queue
 from common.claims import Claims
 from common.errors import ModelLoadFailed, ModelNotReady
 from common.lazy import LazyModel, ModelStatus, Report
@@ -144,9 +145,19 @@ def _small(settings: Settings) -> Llama | None:
     return None
 
 
+def _engines() -> list[LlamaEngine]:
+    """Those that are loaded by now."""
+    return [engine for engine in (model.loaded, stand_in.loaded) if engine is not None]
+
+
 def _busy() -> bool:
     """Whether somebody is being answered by a model that is loaded already."""
-    return any(engine is not None and engine.requests for engine in (model.loaded, stand_in.loaded))
+    return any(engine.requests for engine in _engines())
+
+
+def _queue() -> QueueStatus:
+    found = [engine.queue for engine in _engines()]
+    return QueueStatus(sum(each.at_work for each in found), sum(each.waiting for each in found))
 
 
 def _is_wanted() -> bool:
@@ -160,6 +171,7 @@ def _is_wanted() -> bool:
 
 stand_in: LazyModel[LlamaEngine] = LazyModel("stand-in", load_stand_in, wanted=_is_wanted, unload=LlamaEngine.close)
 model: LazyModel[LlamaEngine] = LazyModel("llama", load, stand_in=stand_in, unload=LlamaEngine.close)
+register_queue("summarize", _queue)
 
 
 async def writers(only_main: bool, patience: float) -> Writers:

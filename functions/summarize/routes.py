@@ -5,6 +5,7 @@ import json
 import time
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
+from dataclasses import dataclass
 
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import StreamingResponse
@@ -19,7 +20,7 @@ from common.http.headers import qualities
 from common.logs import trace, unexpected
 from common.settings import get_settings
 from functions.summarize import service
-from functions.summarize.outputs import Answer, Output
+from functions.summarize.outputs import Answer, Output, Status
 from functions.summarize.schemas import SummarizeRequest, SummarizeResponse
 
 JSON = "application/json"
@@ -39,6 +40,26 @@ class EventStream(StreamingResponse):
         await asyncio.Event().wait()
 
 
+@dataclass(frozen=True)
+class Asked:
+    """What an answer is told with that may be another request's: when this one came (`time.monotonic`), its text."""
+
+    begun: float
+    text: str
+
+    def finished(self, answer: Answer) -> SummarizeResponse:
+        """The answer with the time that this request took, whoever it was made for first, and with its offsets."""
+        for phase, milliseconds in answer.phases.items():
+            trace().add(phase, milliseconds)
+        trace().notes.update(answer.notes)
+        milliseconds = round((time.monotonic() - self.begun) * 1000)
+        own: dict[str, object] = {"inference_time_ms": milliseconds}
+        if answer.response.read is not None:
+            before = len(self.text) - len(self.text.lstrip())
+            own["read"] = [(before + start, before + end) for start, end in answer.response.read]
+        return answer.response.model_copy(update=own)
+
+
 @router.post(
     "/summarize",
     summary="A summary of an article",
@@ -52,19 +73,19 @@ async def summarize(body: SummarizeRequest, request: Request, response: Response
     until = deadline(request, settings.deadline_seconds, settings.max_wait_seconds)
     if wait is not None:
         response.headers["Preference-Applied"] = f"wait={wait}"
-    if _wants_events(request):
-        body = body.model_copy(update={"stream": True})
+    stream = body.stream or _wants_events(request)
+    body = body.model_copy(update={"stream": stream, "progress": stream and body.progress})
     async with cancelled_on_disconnect(request):
         outputs = await service.respond(body, until, wait)
         # Until it is accepted, so that a full queue or a refused request has its own status.
         await anext(outputs)
         if body.stream:
             headers = {**response.headers, **UNBUFFERED}
-            return EventStream(_events(request, outputs, begun), headers=headers)
+            return EventStream(_events(request, outputs, Asked(begun, body.text)), headers=headers)
         async with aclosing(outputs):
             async for output in outputs:
                 if isinstance(output, Answer):
-                    return _finished(output, begun)
+                    return Asked(begun, body.text).finished(output)
     raise FactoryError("the model gave no answer")
 
 
@@ -75,7 +96,7 @@ def _wants_events(request: Request) -> bool:
     return wanted > 0 and wanted >= named.get(JSON, 0.0)
 
 
-async def _events(request: Request, outputs: AsyncGenerator[Output], begun: float) -> AsyncIterator[bytes]:
+async def _events(request: Request, outputs: AsyncGenerator[Output], asked: Asked) -> AsyncIterator[bytes]:
     """One event for each output, and a comment now and then while there is none."""
     coming: asyncio.Task[Output | None] | None = None
     try:
@@ -86,13 +107,13 @@ async def _events(request: Request, outputs: AsyncGenerator[Output], begun: floa
                     yield HEARTBEAT
                 if (output := coming.result()) is None:
                     return
-                yield _event(output, begun)
+                yield _event(output, asked)
     except ClientDisconnected:
         return
     except Exception as error:
         # The status is out already: the reason goes where the answer would have gone.
-        told = error if isinstance(error, FactoryError) else unexpected()
-        yield format_sse_event(event="error", data_str=told.body(trace().request_id).decode())
+        reason = error if isinstance(error, FactoryError) else unexpected()
+        yield format_sse_event(event="error", data_str=reason.body(trace().request_id).decode())
     finally:
         if coming is not None and not coming.done():
             coming.cancel()
@@ -104,16 +125,10 @@ async def _next(outputs: AsyncGenerator[Output]) -> Output | None:
     return await anext(outputs, None)
 
 
-def _event(output: Output, begun: float) -> bytes:
+def _event(output: Output, asked: Asked) -> bytes:
     if isinstance(output, Answer):
-        return format_sse_event(event="done", data_str=_finished(output, begun).model_dump_json())
+        return format_sse_event(event="done", data_str=asked.finished(output).model_dump_json())
+    if isinstance(output, Status):
+        return format_sse_event(event="status", data_str=json.dumps(output.told()))
     assert isinstance(output, str)
     return format_sse_event(event="token", data_str=json.dumps({"text": output}, ensure_ascii=False))
-
-
-def _finished(answer: Answer, begun: float) -> SummarizeResponse:
-    """The answer with the time that this request took, whoever it was made for first."""
-    for phase, milliseconds in answer.phases.items():
-        trace().add(phase, milliseconds)
-    trace().notes.update(answer.notes)
-    return answer.response.model_copy(update={"inference_time_ms": round((time.monotonic() - begun) * 1000)})

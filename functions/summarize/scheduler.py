@@ -86,6 +86,17 @@ class Scheduler:
         with self._changed:
             return [ticket.left(now, self._opening.shared) for ticket in self._tickets]
 
+    def counts(self) -> tuple[int, int]:
+        """How many requests have a place, and how many of them are at work."""
+        with self._changed:
+            return len(self._tickets), len(self._admitted())
+
+    def waiting_before(self, ticket: Ticket) -> int | None:
+        """How many of those that wait are served before this one; None: it does not wait."""
+        with self._changed:
+            waiting = [each for each in self._tickets if each.state in (State.RESERVED, State.WAITING)]
+            return waiting.index(ticket) if ticket in waiting else None
+
     def streams(self) -> bool:
         with self._changed:
             return any(ticket.streams for ticket in self._tickets)

@@ -29,6 +29,7 @@ class SummarizeRequest(BaseModel):
         description="main: only the main model writes; auto: where that has no time, a smaller one may stand in for it",
     )
     stream: bool = Field(False, description="answer with Server-Sent Events, as `Accept: text/event-stream` does")
+    progress: bool = Field(False, description="of a stream: until the first word, `status` events tell how far it is")
 
 
 class Usage(BaseModel):
@@ -56,6 +57,13 @@ class SummarizeResponse(BaseModel):
     usage: Usage
     condensed: bool = Field(description="the article was too long for the room or the time: sentences were left out")
     input_tokens: int = Field(description="tokens of the whole article as it was sent, as the writer counts them")
+    read: list[tuple[int, int]] | None = Field(
+        None,
+        exclude_if=lambda value: value is None,
+        description="of a condensed article: what was read of it, as offsets of the first character and behind the "
+        "last one, in code points",
+        json_schema_extra=_never_null,
+    )
     unsupported: list[str] | None = Field(
         None,
         exclude_if=lambda value: value is None,

@@ -6,7 +6,7 @@ summarization"). Lines of the web page around the article are set aside first.
 """
 
 from collections.abc import Callable, Sequence
-from itertools import pairwise
+from itertools import accumulate, pairwise
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -54,6 +54,7 @@ class Article:
     def __init__(self, pieces: Sequence[str], count: Count, tokens_per_character: float, weights: Weights) -> None:
         self._sentences = [piece.strip() for piece in pieces]
         self._gaps = [_gap(piece) for piece in pieces]
+        self._starts = [0, *accumulate(map(len, pieces))]
         self._count = count
         written = [forms(sentence) for sentence in self._sentences]
         named = [[term(form) for form in line] for line in written]
@@ -74,7 +75,16 @@ class Article:
     @property
     def first(self) -> str:
         """The first candidate that is not doubtful."""
-        return self._sentences[self.candidates[int(np.argmax(self._tier != DOUBTFUL))]]
+        return self._sentences[self._first]
+
+    @property
+    def first_start(self) -> int:
+        """Where that begins in the article, in characters."""
+        return self._starts[self._first]
+
+    @property
+    def _first(self) -> int:
+        return self.candidates[int(np.argmax(self._tier != DOUBTFUL))]
 
     def joined(self, picked: Sequence[int]) -> str:
         """The picked candidates in their order, as far apart as the widest gap between them in the article."""
@@ -85,6 +95,18 @@ class Article:
         for previous, i in pairwise(ordered):
             parts += [GAPS[max(self._gaps[previous:i])], self._sentences[i]]
         return "".join(parts)
+
+    def spans(self, picked: Sequence[int]) -> list[tuple[int, int]]:
+        """Where the picked candidates stand in the article, in characters; neighbours are one span."""
+        found: list[tuple[int, int]] = []
+        before = -1
+        for i in sorted(self.candidates[k] for k in picked):
+            start, end = self._starts[i], self._starts[i] + len(self._sentences[i])
+            if found and i == before + 1:
+                start, _ = found.pop()
+            found.append((start, end))
+            before = i
+        return found
 
     def cost(self, k: int) -> float:
         """Tokens of a candidate behind the sentence before it."""

@@ -12,14 +12,19 @@ from functions.summarize.schemas import SummarizeRequest
 from functions.summarize.work import Work
 from functions.summarize.writers import Writers
 
-# What a kept answer takes beside its text: key, objects, links.
-ENTRY_BYTES = 1024
+# What a kept answer takes beside its text: key, objects, links; and what each span of the article does that was read.
+ENTRY_BYTES, SPAN_BYTES = 1024, 128
 
 Answers = AnswerCache[Output, Answer]
 
 
 def new_answers(most_bytes: Callable[[], int] = lambda: get_settings().summarize.answer_cache_bytes) -> Answers:
-    return AnswerCache(lambda answer: ENTRY_BYTES + len(answer.response.summary.encode()), most_bytes)
+    return AnswerCache(_bytes, most_bytes)
+
+
+def _bytes(answer: Answer) -> int:
+    response = answer.response
+    return ENTRY_BYTES + len(response.summary.encode()) + SPAN_BYTES * len(response.read or ())
 
 
 answers = new_answers()
@@ -51,7 +56,7 @@ def shared(
     Requests are equal when their caller, all their fields and their `wait` are. An answer is kept when it is repeatable
     (temperature 0 or a seed) and nobody was in its way.
     """
-    equal = request.model_copy(update={"text": request.text.strip(), "stream": False})
+    equal = request.model_copy(update={"text": request.text.strip(), "stream": False, "progress": False})
     key = request_key(name, equal, wait)
     if (kept := cache.get(key)) is not None:
         return _repeated(kept)
@@ -61,7 +66,7 @@ def shared(
             cache.keep(key, answer)
 
     # Streams are planned otherwise: they share no run with others.
-    return cache.join(key + bytes([request.stream]), lambda _: produce(keep))
+    return cache.join(key + bytes([request.stream, request.progress]), lambda _: produce(keep))
 
 
 async def _repeated(kept: Answer) -> AsyncGenerator[Output]:

@@ -10,16 +10,17 @@ from common.callers import flow
 from common.errors import FactoryError, FieldError, InvalidInput, QueueFull, Unavailable
 from common.sentences import finished
 from common.settings import SummarizeSettings
-from functions.summarize import condense, facts, reducing
+from functions.summarize import condense, facts, progress, reducing
 from functions.summarize.context import DecodeFailed, Sampling
 from functions.summarize.engine import LlamaEngine
-from functions.summarize.outputs import Accepted, Answer, Keep, Output
+from functions.summarize.outputs import Accepted, Answer, Keep, Output, Status
 from functions.summarize.planning import MIN_ARTICLE_TOKENS, Demand, Plan, Refusal
 from functions.summarize.schemas import SummarizeRequest, SummarizeResponse, Usage
 from functions.summarize.tickets import Completion, DeadlineExpired, Elsewhere, HandedOver, Ticket
 from functions.summarize.writers import Choice, Offer, Request, Why, Writers, choose
 
 UNFINISHED = "…"
+Spans = list[tuple[int, int]]
 # By then another one is asked.
 CLOSED_RETRY_SECONDS = 1.0
 
@@ -28,8 +29,8 @@ CLOSED_RETRY_SECONDS = 1.0
 class _Article:
     """The text to summarise and its tokens for one model. `room`: tokens that a prompt may have of it.
 
-    `sent_tokens` are those of the text as it was sent: of a reduced article more. `phases`: the milliseconds that
-    reducing it took.
+    `sent_tokens` are those of the text as it was sent: of a reduced article, whose text is made of summaries, more.
+    `phases`: the milliseconds that reducing it took.
     """
 
     engine: LlamaEngine
@@ -37,6 +38,7 @@ class _Article:
     tokens: list[int]
     room: int
     sent_tokens: int
+    is_reduced: bool = False
     phases: dict[str, float] = field(default_factory=dict)
 
     @property
@@ -99,19 +101,25 @@ class Work:
             finally:
                 self._release(place)
 
-    async def _written(self, place: _Place) -> AsyncGenerator[str | Answer]:
-        tokens = await self._prompt(place)
+    async def _written(self, place: _Place) -> AsyncGenerator[str | Status | Answer]:
+        tokens, read = await self._prompt(place)
         sampling = self._sampling(place.plan.output, place.thinking_tokens)
+        engine = place.article.engine
         written: list[str] = []
-        async with aclosing(place.article.engine.generate(place.ticket, tokens, sampling)) as stream:
+        generated = engine.generate(place.ticket, tokens, sampling)
+        pieces: AsyncGenerator[str | Completion | Status] = generated
+        if self.request.progress:
+            pieces = progress.watched(generated, partial(engine.status, place.ticket))
+        async with aclosing(pieces) as stream:
             async for piece in stream:
-                if isinstance(piece, str):
-                    written.append(piece)
-                    yield piece
-                else:
-                    answer = await self._checked(place, self._answer("".join(written), place, piece))
+                if isinstance(piece, Completion):
+                    answer = await self._checked(place, self._answer("".join(written), place, piece, read))
                     self.keep(answer)
                     yield answer
+                    continue
+                if isinstance(piece, str):
+                    written.append(piece)
+                yield piece
 
     def _release(self, place: _Place) -> None:
         place.article.engine.release(place.ticket)
@@ -225,24 +233,25 @@ class Work:
         """The length that the model is told to keep to; without a deadline it is told none."""
         return self.request.max_tokens if self.deadline is not None else None
 
-    async def _prompt(self, place: _Place) -> list[int]:
+    async def _prompt(self, place: _Place) -> tuple[list[int], Spans | None]:
+        """Its tokens, and of a shortened article what is read of its text."""
         article, engine = place.article, place.article.engine
-        tokens = article.tokens
+        tokens, read = article.tokens, None
         if place.plan.article < len(tokens):
             shortened = partial(self._shortened, article, place.plan.article)
-            tokens = await engine.run(shortened, len(article.text))
+            tokens, read = await engine.run(shortened, len(article.text))
         told = place.plan.output if self._told_tokens is not None else None
-        return engine.prompt.build(tokens, told)
+        return engine.prompt.build(tokens, told), read
 
     def _sampling(self, output_tokens: int, thinking_tokens: int) -> Sampling:
         return Sampling(output_tokens, self.request.temperature, self.request.seed, thinking_tokens)
 
-    def _shortened(self, article: _Article, most_tokens: int) -> list[int]:
+    def _shortened(self, article: _Article, most_tokens: int) -> tuple[list[int], Spans | None]:
         engine = article.engine
         shortened = condense.condense(article.text, most_tokens, engine.count, self.settings.lead_share)
-        return engine.prompt.article(shortened)
+        return engine.prompt.article(shortened.text), None if article.is_reduced else shortened.spans
 
-    def _answer(self, text: str, place: _Place, completion: Completion) -> Answer:
+    def _answer(self, text: str, place: _Place, completion: Completion, read: Spans | None) -> Answer:
         article, plan = place.article, place.plan
         limited = plan.article < article.wanted or plan.output < self.request.max_tokens or place.why == "busy"
         passing = completion.finish_reason == "deadline" or place.why in ("not-loaded", "handed-over")
@@ -266,6 +275,7 @@ class Work:
             ),
             condensed=plan.article < article.sent_tokens,
             input_tokens=article.sent_tokens,
+            read=read,
         )
         notes = {"writer": "main"} if place.why is None else {"writer": "stand-in", "why": place.why}
         return Answer(response, reducing.added(article.phases, completion), passing, notes)
@@ -285,4 +295,4 @@ class Work:
         """Map-reduce: the summaries of the article's parts in its place."""
         parts = reducing.Parts(article.engine, self.settings.parallel, self._sampling)
         text, tokens, phases = await parts.reduced(article.text, article.tokens, article.room)
-        return replace(article, text=text, tokens=tokens, phases=phases)
+        return replace(article, text=text, tokens=tokens, is_reduced=True, phases=phases)

@@ -67,7 +67,7 @@ def _texts() -> Iterator[Entry]:
     )
     yield Entry("spoken text", lambda value: AudioRequest.model_construct(text=value).spoken_text, SPOKEN_CHARACTERS)
     yield Entry("captions", _captions, SPOKEN_CHARACTERS)
-    yield Entry("condense", lambda value: condense.condense(value, 384, _tokens), TEXT_CHARACTERS)
+    yield Entry("condense", lambda value: condense.condense(value, 384, _tokens).text, TEXT_CHARACTERS)
     yield Entry("condense.windows", lambda value: condense.windows(value, 384, _tokens), TEXT_CHARACTERS)
     yield Entry("facts of an article", partial(facts.unsupported, SUMMARY), TEXT_CHARACTERS)
     yield Entry("facts of a summary", lambda value: facts.unsupported(value, value), TEXT_CHARACTERS, every=2)

@@ -18,7 +18,7 @@ API = (ROOT / "docs/api.md").read_text(encoding="utf-8")
 # Each block of shell commands, with the JSON block that follows it at once.
 COMMANDS = re.findall(r"```bash\n(curl .*?)```(?:\n\n```json\n(.*?)```)?", README + API, re.DOTALL)
 # These differ from run to run, with the machine and with the request before.
-VARYING = {"inference_time_ms", "uptime_seconds", "loop_lag_ms", "cached_tokens", "cached_answer", "detail"}
+VARYING = {"inference_time_ms", "uptime_seconds", "loop_lag_ms", "cached_tokens", "cached_answer", "detail", "rates"}
 
 
 def steady(value: Any) -> Any:

@@ -51,6 +51,7 @@ class Model:
         self.batches: list[list[str]] = []
         self.go = threading.Semaphore(0)
         self.fails: set[str] = set()
+        self.rates: dict[str, float] = {}
 
     def spans(self, pieces: Sequence[EncodedWindow]) -> list[Candidates]:
         self.batches.append([piece.words[0] for piece in pieces])

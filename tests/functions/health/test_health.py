@@ -49,10 +49,15 @@ def test_health_has_the_five_fields_of_the_contract_and_the_models(runner: Runne
     assert isinstance(body["uptime_seconds"], int)
     ready = {"state": "ready", "progress": 1.0}
     assert body["models"]["llama"].pop("detail").startswith("CPU backend: ")
+    rates = {name: body["models"][name].pop("rates") for name in ("llama", "gliner")}
+    assert set(rates["llama"]) == {"reading_tokens_per_second", "writing_tokens_per_second"}
+    assert set(rates["gliner"]) == {"reading_tokens_per_second"}
+    assert all(rate > 0 for each in rates.values() for rate in each.values())
     # It comes when it comes: all is answered without it as well.
     body["models"].pop("piper:en_US-joe-medium", None)
     assert body["models"] == {"llama": ready, "gliner": ready | {"detail": "", "graph": "rebuilt"}}
     assert body["upstreams"] == {"speech cloud": {"state": "closed", "failures": 0, "retry_in_seconds": 0.0}}
+    assert body["queues"] == {name: {"at_work": 0, "waiting": 0} for name in ("summarize", "extract", "audio")}
     assert httpx.get(f"{runner.url}/health/ready").status_code == 200
 
 

@@ -8,7 +8,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from common.sentences import finished, sentences
-from functions.summarize.condense import condense, windows
+from functions.summarize import condense as condensing
+from functions.summarize.condense import Count, windows
 from functions.summarize.selection import MAX_RANKED, Article
 from functions.summarize.sentence_features import ends_with_stop
 from functions.summarize.weights import shipped
@@ -66,6 +67,16 @@ def tokens(text: str) -> int:
 
 
 COUNTS = pytest.mark.parametrize("count", [words, len, tokens])
+
+
+def condense(text: str, budget: int, count: Count, lead_share: float = condensing.LEAD_SHARE) -> str:
+    """What is left of `text`, which has to stand where the spans say, and nowhere else."""
+    condensed = condensing.condense(text, budget, count, lead_share)
+    assert all(0 <= start < end <= len(text) for start, end in condensed.spans)
+    assert all(end <= start for (_, end), (start, _) in pairwise(condensed.spans))
+    told = "".join(text[start:end] for start, end in condensed.spans)
+    assert "".join(told.split()) == "".join(condensed.text.split())
+    return condensed.text
 
 
 PIECES = [
