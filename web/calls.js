@@ -1,249 +1,172 @@
 // How the desk speaks with the service: retries, keys, streams, and how each call is written for a shell and in Python.
 
 export const base = new URL("..", import.meta.url);
-const KEY = "factory-key";
-const MOST_TRIES = 30;
+const KEY = "factory-key", MOST_TRIES = 30;
 // A single argument of a command may have 128 kB on Linux.
 const LONGEST_ARGUMENT = 100_000;
 
 /** An error as a sentence that says what to do. */
 export class Problem extends Error {
-  constructor(sentence, status = 0) {
-    super(sentence);
-    this.status = status;
-  }
+	constructor(sentence, status) {
+		super(sentence);
+		this.status = status;
+	}
 }
 
 /** Storage that may be full, or closed to a page in a frame. */
 export const kept = {
-  get(name) { try { return localStorage.getItem(name); } catch { return null; } },
-  set(name, value) { try { localStorage.setItem(name, value); return true; } catch { return false; } },
-  drop(name) { try { localStorage.removeItem(name); } catch { /* nothing was kept */ } },
+	get(name) { try { return localStorage.getItem(name); } catch { return null; } },
+	set(name, value) { try { localStorage.setItem(name, value); return true; } catch { return false; } },
 };
 
-let key = kept.get(KEY) ?? "";
-let asking = null;
-const keyListeners = [];
+let key = kept.get(KEY) ?? "", asking = null, keyChanged = () => {};
 
 export const hasKey = () => key !== "";
-export const onKey = listener => keyListeners.push(listener);
-export function forgetKey() { setKey(""); }
-
-function setKey(value) {
-  key = value;
-  if (value) kept.set(KEY, value); else kept.drop(KEY);
-  keyListeners.forEach(listener => listener());
+export const onKey = listener => { keyChanged = listener; };
+export function setKey(value) {
+	key = value;
+	kept.set(KEY, key);
+	keyChanged();
 }
 
-/** Asks for the key in a dialog; calls that meet a 401 at the same time share it. False: there is none. */
-function askForKey(refused) {
-  asking ??= new Promise(resolve => {
-    const dialog = document.getElementById("key-dialog"), field = document.getElementById("key");
-    const why = document.getElementById("key-why");
-    const plain = "It is kept in this browser and sent as X-API-Key.";
-    why.textContent = refused ? `The key was not taken. ${plain}` : plain;
-    const end = () => { dialog.close(); asking = null; };
-    const use = event => {
-      event.preventDefault();
-      const value = field.value.trim();
-      if (!/^[\x21-\x7e]+$/.test(value)) { why.textContent = "A key has only letters, digits and signs of ASCII."; return; }
-      field.value = "";
-      end();
-      setKey(value);
-      resolve(true);
-    };
-    const cancel = event => { event.preventDefault(); end(); resolve(false); };
-    document.getElementById("key-use").onclick = use;
-    field.onkeydown = event => { if (event.key === "Enter") use(event); };
-    document.getElementById("key-cancel").onclick = dialog.oncancel = cancel;
-    dialog.showModal();
-    field.focus();
-  });
-  return asking;
+/** Asks for the key in a dialog, which calls that are refused at the same time share. Whether there is one now. */
+function askForKey(isRefused) {
+	return asking ??= new Promise(resolve => {
+		const [dialog, field, why] = ["key-dialog", "key", "key-why"].map(id => document.getElementById(id));
+		why.textContent = `${isRefused ? "The key was not taken. " : ""}It is kept in this browser and sent as X-API-Key.`;
+		field.value = "";
+		dialog.onsubmit = event => {
+			const value = field.value.trim(), isGood = /^[!-~]+$/.test(value);
+			if (event.submitter?.value !== "cancel" && !isGood) {
+				event.preventDefault();
+				why.textContent = "A key has letters, digits and signs of ASCII only.";
+			} else if (isGood && event.submitter?.value !== "cancel") setKey(value);
+		};
+		dialog.onclose = () => { asking = null; resolve(hasKey()); };
+		if (isRefused) setKey("");
+		dialog.showModal();
+	});
 }
 
-export function pause(milliseconds, signal) {
-  return new Promise((resolve, reject) => {
-    if (signal?.aborted) { reject(signal.reason); return; }
-    const stop = () => { clearTimeout(timer); reject(signal.reason); };
-    const timer = setTimeout(() => { signal?.removeEventListener("abort", stop); resolve(); }, milliseconds);
-    signal?.addEventListener("abort", stop, { once: true });
-  });
+function pause(milliseconds, signal) {
+	return new Promise((resolve, reject) => {
+		const timer = setTimeout(resolve, milliseconds);
+		signal?.addEventListener("abort", () => { clearTimeout(timer); reject(signal.reason); }, { once: true });
+	});
 }
 
 async function countDown(seconds, why, signal, onWait) {
-  const until = Date.now() + seconds * 1000;
-  for (let first = true; Date.now() < until; first = false) {
-    const left = Math.max(1, Math.ceil((until - Date.now()) / 1000));
-    onWait?.(`${why} Trying again in ${left} s.`, first);
-    await pause(Math.min(1000, until - Date.now()), signal);
-  }
-  onWait?.("", false);
+	const until = Date.now() + seconds * 1000;
+	for (let left = seconds, isNew = true; left > 0; left = (until - Date.now()) / 1000, isNew = false) {
+		onWait(`${why} Trying again in ${Math.ceil(left)} s.`, isNew);
+		await pause(Math.min(1, left) * 1000, signal);
+	}
+	onWait("");
 }
 
-function retryAfter(response) {
-  const told = response.headers.get("retry-after");
-  if (told === null) return null;
-  const seconds = /^\d+$/.test(told) ? Number(told) : (Date.parse(told) - Date.now()) / 1000;
-  return Number.isFinite(seconds) ? Math.max(1, seconds) : null;
-}
-
-const sentence = text => {
-  const trimmed = String(text ?? "").trim();
-  return trimmed && trimmed[0].toUpperCase() + trimmed.slice(1) + (/[.!?]$/.test(trimmed) ? "" : ".");
+const sentence = text => text && text[0].toUpperCase() + text.slice(1) + (/[.!?]$/.test(text) ? "" : ".");
+const ADVICE = {
+	401: "Run it again to give a key.", 413: "Shorten the article, or ask for less.", 422: "Mend that and run it again.",
+	500: "The fault is the service's; its log has the reason.", 502: "Try another voice, or later.", 504: "Try another voice, or later.",
 };
 
 /** Problem details as what to tell a person. */
-export function told(problem, status) {
-  const fields = (problem.errors ?? []).map(error => `${error.field}: ${error.detail}`).join("; ");
-  const what = sentence(fields || problem.detail || problem.title) || `The service answered with status ${status}.`;
-  const advice = {
-    400: "Reload the page and try again.",
-    401: "Run it again to give a key.",
-    404: "Is the page as old as the service? Reload it.",
-    413: "Shorten the article, or ask for less.",
-    415: "Reload the page and try again.",
-    422: "Mend that and run it again.",
-    429: "Wait a moment and run it again.",
-    500: "The fault is the service's; its log has the reason" + (problem.instance ? ` under ${problem.instance}.` : "."),
-    502: "Try again later, or choose another voice.",
-    503: "Try again in a while.",
-    504: "Try again later, or choose another voice.",
-  }[status];
-  return new Problem(advice ? `${what} ${advice}` : what, status);
-}
-
-async function problemOf(response) {
-  try { return await response.json(); } catch { return {}; }
+export function told({ errors = [], detail, title }, status) {
+	const what = errors.map(error => `${error.field}: ${error.detail}`).join("; ") || detail || title || `the service answered with status ${status}`;
+	return new Problem(`${sentence(what)} ${ADVICE[status] ?? "Run it again in a while."}`, status);
 }
 
 /**
- * The answer to a call, once it is a good one. 503 and 429 with Retry-After, and a service that is away, are tried again;
- * `onWait(sentence, isNew)` is told each second. A 401 asks for the key, unless `ask` is false. Throws Problem.
+ * The answer to a call, once it is a good one. 503 and 429 with Retry-After, and a service that is away, are tried again
+ * where there is `onWait(sentence, isNew)`, which is told each second. A 401 asks for the key, unless `ask` is false.
+ * Throws Problem.
  */
 export async function call(path, { body, accept, signal, onWait, ask = true } = {}) {
-  for (let tries = 1; ; tries++) {
-    const sent = key;
-    let response;
-    try {
-      response = await fetch(new URL(path, base), {
-        method: body === undefined ? "GET" : "POST",
-        headers: headersOf(body, accept, sent),
-        body: body === undefined ? undefined : JSON.stringify(body),
-        signal,
-      });
-    } catch (error) {
-      if (signal?.aborted) throw error;
-      if (!onWait || tries >= MOST_TRIES) throw new Problem("The service does not answer. Is it running? Try again in a while.");
-      await countDown(Math.min(15, 2 * tries), "The service does not answer.", signal, onWait);
-      continue;
-    }
-    if (response.ok) return response;
-    const problem = await problemOf(response);
-    if (response.status === 401 && ask) {
-      // Another call may have been given a new key meanwhile.
-      if (key !== sent || await askForKey(sent !== "")) continue;
-    }
-    const seconds = [429, 503].includes(response.status) ? retryAfter(response) : null;
-    if (seconds === null || !onWait || tries >= MOST_TRIES) throw told(problem, response.status);
-    await countDown(seconds, sentence(problem.detail) || "The service is busy.", signal, onWait);
-  }
-}
-
-function headersOf(body, accept, sent) {
-  return {
-    ...(body !== undefined && { "Content-Type": "application/json" }),
-    ...(accept && { Accept: accept }),
-    ...(sent && { "X-API-Key": sent }),
-  };
+	for (let tries = 1; ; tries++) {
+		const sent = key, headers = {};
+		if (body) headers["Content-Type"] = "application/json";
+		if (accept) headers.Accept = accept;
+		if (sent) headers["X-API-Key"] = sent;
+		const triesAgain = onWait && tries < MOST_TRIES;
+		let response;
+		try {
+			response = await fetch(new URL(path, base), { method: body ? "POST" : "GET", headers, body: body && JSON.stringify(body), signal });
+		} catch (error) {
+			if (signal?.aborted) throw error;
+			if (!triesAgain) throw new Problem("The service does not answer. Run it again in a while.");
+			await countDown(Math.min(15, 2 * tries), "The service does not answer.", signal, onWait);
+			continue;
+		}
+		if (response.ok) return response;
+		const { status } = response, problem = await response.json().catch(() => ({}));
+		// Meanwhile another call may have been given a key.
+		if (status === 401 && ask && (key !== sent || await askForKey(sent !== ""))) continue;
+		const seconds = status === 429 || status === 503 ? Number(response.headers.get("retry-after")) : 0;
+		if (!(seconds > 0) || !triesAgain) throw told(problem, status);
+		await countDown(seconds, sentence(problem.detail ?? "the service is busy"), signal, onWait);
+	}
 }
 
 /** What is read next of an answer's body. Throws Problem where the connection breaks. */
 export async function piece(reader, signal) {
-  try { return await reader.read(); } catch (error) {
-    if (signal?.aborted) throw error;
-    throw new Problem("The connection broke before the end. Run it again.");
-  }
+	try { return await reader.read(); } catch (error) {
+		throw signal.aborted ? error : new Problem("The connection broke before the end. Run it again.");
+	}
 }
 
 /** The Server-Sent Events of a response: { name, data }, of what each `data` holds as JSON. */
 export async function* events(response, signal) {
-  const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
-  let rest = "";
-  try {
-    for (;;) {
-      const { value, done } = await piece(reader, signal);
-      rest += (value ?? "");
-      const blocks = rest.split(/\r?\n\r?\n/);
-      rest = blocks.pop();
-      for (const block of blocks) {
-        const fields = block.split(/\r?\n/).filter(line => line && !line.startsWith(":"));
-        const of = name => fields.filter(line => line.startsWith(`${name}:`)).map(line => line.slice(name.length + 1).replace(/^ /, ""));
-        const data = of("data").join("\n");
-        if (data) yield { name: of("event")[0] ?? "message", data: JSON.parse(data) };
-      }
-      if (done) return;
-    }
-  } finally {
-    await reader.cancel().catch(() => {});
-  }
+	const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
+	let rest = "";
+	for (;;) {
+		const { value, done } = await piece(reader, signal);
+		if (done) return;
+		const blocks = (rest + value).split(/\r?\n\r?\n/);
+		rest = blocks.pop();
+		for (const block of blocks) {
+			const name = /^event: ?(.*)/m.exec(block)?.[1], data = /^data: ?(.*)/m.exec(block)?.[1];
+			if (data) yield { name, data: JSON.parse(data) };
+		}
+	}
 }
 
 /** Whether the text is in the clipboard now. */
 export async function toClipboard(text) {
-  try { await navigator.clipboard.writeText(text); return true; } catch { /* not over plain HTTP, nor in every frame */ }
-  const field = document.createElement("textarea"), before = document.activeElement;
-  field.className = "unseen";
-  field.value = text;
-  document.body.append(field);
-  field.select();
-  const done = document.execCommand("copy");
-  field.remove();
-  before?.focus();
-  return done;
+	try { await navigator.clipboard.writeText(text); return true; } catch { /* not over plain HTTP, nor in every frame */ }
+	const field = document.createElement("textarea"), before = document.activeElement;
+	field.value = text;
+	document.body.append(field);
+	field.select();
+	const done = document.execCommand("copy");
+	field.remove();
+	before.focus();
+	return done;
 }
 
 const quoted = text => `'${text.replaceAll("'", "'\\''")}'`;
 
-/** The call as it is typed into a shell. `output` is the file that the answer goes to. */
-export function curl(path, body, accept, output) {
-  const json = JSON.stringify(body), long = json.length > LONGEST_ARGUMENT;
-  const lines = [
-    `curl -s${body.stream ? "N" : ""} ${quoted(new URL(path, base).href)}`,
-    "-H 'Content-Type: application/json'",
-    accept && `-H ${quoted(`Accept: ${accept}`)}`,
-    hasKey() && '-H "X-API-Key: $FACTORY_KEY"',
-    output && `--output ${output}`,
-    long ? "-d @- <<'JSON'" : `-d ${quoted(json)}`,
-  ];
-  return lines.filter(Boolean).join(" \\\n  ") + (long ? `\n${json}\nJSON` : "");
+/** The call as it is typed into a shell. `file` is what the answer goes into. */
+export function curl(path, body, accept, file) {
+	const json = JSON.stringify(body), isLong = json.length > LONGEST_ARGUMENT;
+	return [
+		`curl -sN ${quoted(new URL(path, base).href)}`, "-H 'Content-Type: application/json'", accept && `-H ${quoted(`Accept: ${accept}`)}`,
+		hasKey() && '-H "X-API-Key: $FACTORY_KEY"', file && `--output ${file}`, isLong ? `-d @- <<'JSON'\n${json}\nJSON` : `-d ${quoted(json)}`,
+	].filter(Boolean).join(" \\\n  ");
 }
 
-/** A value as Python writes it. JSON's strings are strings in Python as well. */
+/** A value as Python writes it; JSON's strings and numbers are Python's as well. */
 function python(value) {
-  if (value === null || value === undefined) return "None";
-  if (typeof value === "boolean") return value ? "True" : "False";
-  if (Array.isArray(value)) return `[${value.map(python).join(", ")}]`;
-  if (typeof value === "object") return `{${Object.entries(value).map(([name, item]) => `${python(name)}: ${python(item)}`).join(", ")}}`;
-  return JSON.stringify(value);
+	if (typeof value === "boolean") return value ? "True" : "False";
+	if (Array.isArray(value)) return `[${value.map(python).join(", ")}]`;
+	if (typeof value !== "object") return JSON.stringify(value);
+	return `{${Object.entries(value).filter(([, item]) => item !== undefined).map(([name, item]) => `${python(name)}: ${python(item)}`).join(", ")}}`;
 }
 
 /** The same call with httpx. */
-export function httpx(path, body, accept, output) {
-  const headers = [accept && `"Accept": ${python(accept)}`, hasKey() && '"X-API-Key": os.environ["FACTORY_KEY"]'].filter(Boolean);
-  const lines = [
-    hasKey() && "import os\n",
-    "import httpx",
-    "",
-    `url = ${python(new URL(path, base).href)}`,
-    `body = ${python(body)}`,
-    `headers = {${headers.join(", ")}}`,
-    body.stream || output
-      ? 'with httpx.stream("POST", url, json=body, headers=headers, timeout=600) as response:'
-      : "response = httpx.post(url, json=body, headers=headers, timeout=600)",
-    body.stream ? "    for line in response.iter_lines():\n        print(line)" : "",
-    output && `    with open("${output}", "wb") as file:\n        for piece in response.iter_bytes():\n            file.write(piece)`,
-    !body.stream && !output && "print(response.text)",
-  ];
-  return lines.filter(line => line || line === "").join("\n").replace(/\n\n+$/, "\n").replace(":\n\n", ":\n");
+export function httpx(path, body, accept, file) {
+	const headers = [accept && `"Accept": ${python(accept)}`, hasKey() && '"X-API-Key": os.environ["FACTORY_KEY"]'].filter(Boolean).join(", ");
+	const asked = `"POST",\n    ${python(new URL(path, base).href)},\n    json=${python(body)},\n    headers={${headers}},\n    timeout=600,\n`;
+	return `import os\n\nimport httpx\n\n`.slice(hasKey() ? 0 : 11) + (body.stream || file
+		? `with httpx.stream(\n    ${asked}) as response:\n${file ? `    with open("${file}", "wb") as file:\n        for piece in response.iter_bytes():\n            file.write(piece)` : "    for line in response.iter_lines():\n        print(line)"}`
+		: `response = httpx.request(\n    ${asked})\nprint(response.text)`);
 }
