@@ -83,6 +83,7 @@ class Card {
 		} catch (error) {
 			this.tell(signal.aborted ? "Stopped." : "");
 			if (signal.aborted) say(`${this.name} stopped.`); else this.fail(error);
+			this.controller.abort();
 		}
 		this.controller = null;
 		this.#busy(false);
@@ -123,7 +124,7 @@ class Card {
 		const shown = calls.flatMap(([path, body, accept, file]) => [["curl", curl], ["httpx", httpx]].flatMap(([name, write]) => {
 			const title = file ? `${name}, ${file}` : name, text = write(path, body, accept, file);
 			const button = make("button", { textContent: "Copy", "aria-label": `Copy ${title}`, onclick: () => copy(text, button) });
-			return [make("div", { className: "bar" }, make("h3", { textContent: title }), button), make("pre", { tabIndex: 0, role: "region", "aria-label": title, textContent: text })];
+			return [make("div", { className: "bar" }, make("h3", { textContent: title }), button), make("pre", { tabIndex: 0, role: "group", "aria-label": title, textContent: text })];
 		}));
 		this.code.replaceChildren(this.code.firstElementChild, ...shown.length ? shown : [make("p", { className: "small", textContent: "It is shown here once it was made." })]);
 	}

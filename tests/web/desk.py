@@ -37,11 +37,12 @@ class Desk:
         )
         self.open()
 
-    def open(self) -> None:
+    def open(self, *, has_voices: bool = True) -> None:
         """Or open it again."""
         self.page.goto(self.url)
         expect(self.page.locator("#sample option")).to_have_count(5)
-        expect(self.page.locator("#voice option")).not_to_have_count(1)
+        if has_voices:
+            expect(self.page.locator("#voice option")).not_to_have_count(1)
 
     def close(self) -> None:
         foreign = [request.url for request in self.requests if not request.url.startswith((self.url, "blob:", "data:"))]
@@ -51,7 +52,7 @@ class Desk:
 
     def _on_console(self, message: ConsoleMessage) -> None:
         if message.type in ("error", "warning"):
-            self.errors.append(message.text)
+            self.errors.append(f"{message.text} {message.location.get('url')}")
 
     def find(self, selector: str) -> Locator:
         return self.page.locator(selector)
@@ -78,6 +79,9 @@ class Desk:
                 "[mark.textContent.slice(0, -mark.lastChild.textContent.length), mark.lastChild.textContent])"
             )
         ]
+
+    def unfold(self) -> None:
+        self.page.evaluate("document.querySelectorAll('details').forEach(details => { details.open = true; })")
 
     def find_entities(self) -> None:
         self.run("extract")
