@@ -81,27 +81,18 @@ export class ArticleView {
 		return [this.nodes[low][1], offset - this.nodes[low][0]];
 	}
 
-	/** Marks what is heard, from `start` to `end` in UTF-16 units, and keeps it in sight. */
+	/** Marks what is heard, from `start` to `end` in UTF-16 units, and keeps it in sight. An old browser selects it. */
 	hear(start, end) {
 		const range = document.createRange(), { element } = this;
 		range.setStart(...this.#place(start));
 		range.setEnd(...this.#place(end));
 		const word = range.getBoundingClientRect(), frame = element.getBoundingClientRect();
-		this.unhear();
-		if (globalThis.Highlight) CSS.highlights.set("heard", new Highlight(range));
-		else {
-			this.box = document.createElement("span");
-			this.box.className = "box";
-			const [left, top] = [word.left - frame.left + element.scrollLeft, word.top - frame.top + element.scrollTop];
-			for (const [name, pixels] of Object.entries({ left, top, width: word.width, height: word.height })) this.box.style[name] = `${pixels}px`;
-			element.append(this.box);
-		}
+		if (globalThis.Highlight) CSS.highlights.set("heard", new Highlight(range)); else getSelection().setBaseAndExtent(...this.#place(start), ...this.#place(end));
 		if (word.top < frame.top || word.bottom > frame.bottom) element.scrollTop += word.top - frame.top - frame.height / 3;
 	}
 
 	unhear() {
-		globalThis.CSS.highlights?.delete("heard");
-		this.box?.remove();
+		if (globalThis.Highlight) CSS.highlights.delete("heard"); else getSelection().removeAllRanges();
 	}
 }
 

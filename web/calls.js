@@ -35,13 +35,7 @@ function askForKey(isRefused) {
 		const [dialog, field, why] = ["key-dialog", "key", "key-why"].map(id => document.getElementById(id));
 		why.textContent = `${isRefused ? "The key was not taken. " : ""}It is kept in this browser and sent as X-API-Key.`;
 		field.value = "";
-		dialog.onsubmit = event => {
-			const value = field.value.trim(), isGood = /^[!-~]+$/.test(value);
-			if (event.submitter?.value !== "cancel" && !isGood) {
-				event.preventDefault();
-				why.textContent = "A key has letters, digits and signs of ASCII only.";
-			} else if (isGood && event.submitter?.value !== "cancel") setKey(value);
-		};
+		dialog.onsubmit = ({ submitter }) => { if (submitter.value !== "cancel") setKey(field.value); };
 		dialog.onclose = () => { asking = null; resolve(hasKey()); };
 		if (isRefused) setKey("");
 		dialog.showModal();
@@ -165,8 +159,6 @@ function python(value) {
 /** The same call with httpx. */
 export function httpx(path, body, accept, file) {
 	const headers = [accept && `"Accept": ${python(accept)}`, hasKey() && '"X-API-Key": os.environ["FACTORY_KEY"]'].filter(Boolean).join(", ");
-	const asked = `"POST",\n    ${python(new URL(path, base).href)},\n    json=${python(body)},\n    headers={${headers}},\n    timeout=600,\n`;
-	return `import os\n\nimport httpx\n\n`.slice(hasKey() ? 0 : 11) + (body.stream || file
-		? `with httpx.stream(\n    ${asked}) as response:\n${file ? `    with open("${file}", "wb") as file:\n        for piece in response.iter_bytes():\n            file.write(piece)` : "    for line in response.iter_lines():\n        print(line)"}`
-		: `response = httpx.request(\n    ${asked})\nprint(response.text)`);
+	const end = file ? `with open("${file}", "wb") as file:\n        for piece in response.iter_bytes():\n            file.write(piece)` : "for line in response.iter_lines():\n        print(line)";
+	return `${hasKey() ? "import os\n\n" : ""}import httpx\n\nwith httpx.stream(\n    "POST",\n    ${python(new URL(path, base).href)},\n    json=${python(body)},\n    headers={${headers}},\n    timeout=600,\n) as response:\n    ${end}`;
 }

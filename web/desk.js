@@ -126,7 +126,7 @@ class Card {
 			const button = make("button", { textContent: "Copy", "aria-label": `Copy ${title}`, onclick: () => copy(text, button) });
 			return [make("div", { className: "bar" }, make("h3", { textContent: title }), button), make("pre", { tabIndex: 0, role: "group", "aria-label": title, textContent: text })];
 		}));
-		this.code.replaceChildren(this.code.firstElementChild, ...shown.length ? shown : [make("p", { className: "small", textContent: "It is shown here once it was made." })]);
+		this.code.replaceChildren(this.code.firstElementChild, ...shown.length ? shown : [make("p", { className: "small", textContent: "Nothing was called yet." })]);
 	}
 }
 
@@ -344,6 +344,12 @@ function showArticle() {
 		+ (read ? `Shaded: what was read for the summary, ${percent(read.reduce((sum, [start, end]) => sum + end - start, 0) / length)}.` : "");
 }
 
+function mark(is) {
+	desk.marked = is;
+	showArticle();
+	remember();
+}
+
 function textChanged(text) {
 	desk.text = text;
 	desk.marked = false;
@@ -396,7 +402,7 @@ async function askHealth() {
 		away = 0;
 	} catch {
 		health = null;
-		if (!away++) say("The service does not answer. The page tries again by itself.");
+		if (!away++) say("The service does not answer; trying again.");
 	}
 	showHouse();
 }
@@ -413,8 +419,8 @@ function showHouse() {
 	$("house-line").textContent = capital(lines.join(", ")) || "Everything is ready";
 	if (!health) return;
 	const cells = all.map(([name, model]) => {
-		const { reading_tokens_per_second: reads, writing_tokens_per_second: writes } = model.rates ?? {};
-		const speeds = [reads && `reads ${number(Math.round(reads))}`, writes && `writes ${number(Math.round(writes))}`].filter(Boolean).join(", ");
+		const speeds = ["reading", "writing"].filter(what => model.rates?.[`${what}_tokens_per_second`])
+			.map(what => `${what} ${number(Math.round(model.rates[`${what}_tokens_per_second`]))}`).join(", ");
 		const dot = { ready: "ok", failed: "bad" }[model.state] ?? "wait";
 		return { name, dot, state: stateOf(model), bar: isComing(model) && { value: model.progress }, notes: [speeds && `${speeds} tokens/s`, dot !== "ok" && model.detail] };
 	});
@@ -487,8 +493,8 @@ function keyChanged() {
 
 const clicks = {
 	all,
-	write: () => { desk.marked = false; showArticle(); remember(); },
-	marked: () => { desk.marked = true; showArticle(); remember(); },
+	write: () => mark(false),
+	marked: () => mark(true),
 	clear: () => { putText(""); $("text").focus(); },
 	open: () => $("file").click(),
 	add: addLabel,

@@ -79,7 +79,7 @@ export function save(content, name) {
 	setTimeout(() => URL.revokeObjectURL(link.href), 10_000);
 }
 
-const names = globalThis.Intl?.DisplayNames && new Intl.DisplayNames(["en"], { type: "language", languageDisplay: "standard" });
+const names = new Intl.DisplayNames(["en"], { type: "language", languageDisplay: "standard" });
 
 /** "English (United States)" of "en-US". */
 export function language(locale) {

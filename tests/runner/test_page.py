@@ -57,7 +57,9 @@ def test_only_the_hub_frames_it_and_only_on_a_space(monkeypatch: pytest.MonkeyPa
     assert directives(call(app, "GET", "/"))["frame-ancestors"] == "https://huggingface.co"
 
 
-@pytest.mark.parametrize("name", ["..%2Flocal_runner.py", "%2E%2E/README.md", "no.js", "", "desk.js%00", "%2Fetc%2Fpasswd"])
+@pytest.mark.parametrize(
+    "name", ["..%2Flocal_runner.py", "%2E%2E/README.md", "no.js", "", "desk.js%00", "%2Fetc%2Fpasswd"]
+)
 def test_no_other_file_is_served(name: str, runner: Runner) -> None:
     assert problem(httpx.get(f"{runner.url}/web/{name}"))["status"] == 404
 

@@ -109,7 +109,9 @@ def test_labels_are_added_removed_and_recoloured(desk: Desk) -> None:
     assert desk.marks() == entities(desk.url, ARTICLE, ["Organization", "Location", "Date"], 0.5)
     assert len(desk.sent("/extract")) == 3
     desk.find("#labels input[aria-label='Colour of Location']").fill("#102030")
-    mark = desk.find("#view mark", ).filter(has_text="Paris")
+    mark = desk.find(
+        "#view mark",
+    ).filter(has_text="Paris")
     assert mark.evaluate("mark => getComputedStyle(mark).backgroundColor") == "rgb(16, 32, 48)"
     assert mark.evaluate("mark => getComputedStyle(mark).color") == "rgb(255, 255, 255)"
     desk.find("#label").fill("Date")

@@ -64,8 +64,9 @@ def test_it_is_used_by_keyboard_alone(desk: Desk) -> None:
             keyboard.press("Tab")
             # The browser's own player shows the focus inside of itself.
             hidden = desk.page.evaluate(
-                "document.activeElement.matches('body, audio') || getComputedStyle(document.activeElement).outlineStyle "
-                "!== 'none' ? '' : document.activeElement.outerHTML"
+                "document.activeElement.matches('body, audio') || "
+                "getComputedStyle(document.activeElement).outlineStyle !== 'none' "
+                "? '' : document.activeElement.outerHTML"
             )
             assert not hidden, "focus is seen"
         raise AssertionError(f"{selector} is not reached")
@@ -134,7 +135,9 @@ def test_health_is_not_asked_for_while_nobody_looks(desk: Desk) -> None:
 
 
 class Prefixed(BaseHTTPRequestHandler):
-    """A proxy that serves the service below /desk/."""
+    """A proxy that serves the service at `port` below /desk/."""
+
+    port = 0
 
     def do_GET(self) -> None:
         self._forward()
@@ -143,8 +146,7 @@ class Prefixed(BaseHTTPRequestHandler):
         self._forward()
 
     def _forward(self) -> None:
-        port = int(self.server.server_name)
-        connection = HTTPConnection("127.0.0.1", port, timeout=30)
+        connection = HTTPConnection("127.0.0.1", self.port, timeout=30)
         body = self.rfile.read(int(self.headers.get("content-length", 0)))
         if not self.path.startswith("/desk/"):
             self.send_error(404)
@@ -167,8 +169,8 @@ class Prefixed(BaseHTTPRequestHandler):
 
 @pytest.fixture
 def prefixed(as_it_starts: Runner) -> Iterator[str]:
-    with ThreadingHTTPServer(("127.0.0.1", 0), Prefixed) as server:
-        server.server_name = str(as_it_starts.port)
+    handler = type("Handler", (Prefixed,), {"port": as_it_starts.port})
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         yield f"http://127.0.0.1:{server.server_port}/desk/"
         server.shutdown()

@@ -11,9 +11,9 @@ from tests.web.desk import Desk, done, refuse, stream
 HOSTILE = (
     "<script>window.hit = 1</script><img src=x onerror=\"window.hit = 2\"> Tim Cook of <b>Apple</b> & 'Co'\n"
     "<svg onload=window.hit=3></svg><iframe srcdoc='<script>parent.hit=4</script>'></iframe>"
-    "<a href=\"javascript:window.hit=5\">Paris</a> </textarea></div><style>body{display:none}</style> ${7*7} {{7*7}}"
+    '<a href="javascript:window.hit=5">Paris</a> </textarea></div><style>body{display:none}</style> ${7*7} {{7*7}}'
 )
-PAGE = f"""<!doctype html><html><head><title>T</title><script>window.hit = 6</script><style>p {{}}</style></head><body>
+PAGE = """<!doctype html><html><head><title>T</title><script>window.hit = 6</script><style>p {}</style></head><body>
 <nav><a href=/>Home</a></nav><article><h1>Harbour &amp; town</h1><p>The   mayor, <b>Jane</b> Doe,<br>spoke.</p>
 <img src=x onerror="window.hit = 7"><script>window.hit = 8</script><ul><li>One</li><li>Two</li></ul></article>
 <footer>Imprint</footer></body></html>"""
@@ -21,7 +21,9 @@ PAGE = f"""<!doctype html><html><head><title>T</title><script>window.hit = 6</sc
 
 def test_an_article_of_markup_and_script_is_text_and_nothing_runs(desk: Desk) -> None:
     elements = desk.page.evaluate("document.querySelectorAll('script, img, svg, iframe, style, a').length")
-    desk.answer("/summarize", stream(("token", {"text": HOSTILE}), done(summary=HOSTILE, model=HOSTILE, read=[[0, 40]])))
+    desk.answer(
+        "/summarize", stream(("token", {"text": HOSTILE}), done(summary=HOSTILE, model=HOSTILE, read=[[0, 40]]))
+    )
     desk.write(HOSTILE)
     desk.find("#label").fill("<img src=x onerror=hit=9>")
     desk.find("#add").click()
@@ -93,14 +95,17 @@ def test_words_that_are_heard_are_found_where_characters_are_outside_of_16_bits(
     desk.write(text)
     desk.run("audio")
     expect(desk.find("#audio")).to_have_attribute("aria-busy", "false")
-    desk.page.evaluate("""async at => {
+    desk.page.evaluate(
+        """async at => {
         const player = document.getElementById("player");
         player.pause();
         player.currentTime = at;
         await new Promise(resolve => player.addEventListener("seeked", resolve, { once: true }));
-    }""", text.index("world") * 0.06 + 0.1)
+        while (!CSS.highlights.has("heard")) await new Promise(requestAnimationFrame);
+    }""",
+        text.index("world") * 0.06 + 0.1,
+    )
     heard = "[...(CSS.highlights.get('heard') ?? [])].join()"
-    desk.page.wait_for_function(f"{heard} !== ''")
     assert desk.page.evaluate(heard).strip() == "world"
 
 

@@ -8,7 +8,7 @@ from playwright.sync_api import Browser, Route, expect
 
 from tests.conftest import run_service
 from tests.doubles.edge_server import Fault, SpeechCloud
-from tests.web.desk import ARTICLE, Desk, done, refuse, stream
+from tests.web.desk import Desk, done, refuse, stream
 
 LONG = "The city council met again on Tuesday. "
 
@@ -138,7 +138,9 @@ def test_errors_are_sentences_that_say_what_to_do(desk: Desk) -> None:
     desk.find("#summarize summary").first.click()
     desk.find("#max-tokens").fill("5000")
     desk.run("summarize")
-    expect(desk.find("#summarize .problem")).to_contain_text("max_tokens: Input should be less than or equal to 1024.", ignore_case=True)
+    expect(desk.find("#summarize .problem")).to_contain_text(
+        "max_tokens: Input should be less than or equal to 1024.", ignore_case=True
+    )
     expect(desk.find("#summarize .problem")).to_contain_text("Mend that and run it again.")
     desk.answer("/extract", refuse(500, "internal error"))
     desk.run("extract")
@@ -155,7 +157,10 @@ def test_an_error_in_the_middle_of_a_stream_is_told(desk: Desk) -> None:
 
 
 def test_a_stand_in_that_takes_over_is_shown(desk: Desk) -> None:
-    states = [{"state": "waiting", "place": 1, "seconds": None, "model": "Llama-3-8B"}, {"state": "reading", "tokens": 9, "model": "Llama-3.2-1B"}]
+    states = [
+        {"state": "waiting", "place": 1, "seconds": None, "model": "Llama-3-8B"},
+        {"state": "reading", "tokens": 9, "model": "Llama-3.2-1B"},
+    ]
     desk.answer("/summarize", stream(*(("status", state) for state in states), done(model="Llama-3.2-1B-Q4")))
     desk.write()
     desk.run("summarize")
