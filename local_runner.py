@@ -36,6 +36,8 @@ from functions.extract.routes import router as extract
 from functions.health.routes import router as health
 from functions.summarize.routes import router as summarize
 from runner.connections import Connections, limits
+from runner.metrics import router as metrics
+from runner.metrics import watch
 from runner.page import router as page
 from runner.protocol import ACCEPTED_AT_ONCE, BoundedProtocol, BoundedServer
 from runner.proxies import TrustedProxies
@@ -56,7 +58,7 @@ async def warm_up(_: FastAPI) -> AsyncIterator[None]:
     yield
 
 
-app = create_app(summarize, extract, audio, health, page, lifespan=warm_up)
+app = create_app(summarize, extract, audio, health, metrics, page, lifespan=warm_up)
 # Outermost: who the caller is has to be known before anything is done for it.
 app.add_middleware(TrustedProxies)
 
@@ -75,6 +77,7 @@ def listen(config: uvicorn.Config) -> socket.socket:
 def serve(config: uvicorn.Config, sockets: list[socket.socket]) -> None:
     """Serve until a signal says to end and what was running then has ended; it does not return from that."""
     connections = Connections(limits(get_settings()))
+    watch(connections)
     config.http = partial(BoundedProtocol, connections=connections)  # type: ignore[assignment]
     try:
         BoundedServer(config, connections).run(sockets)

@@ -2,9 +2,11 @@
 
 import asyncio
 import hashlib
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import aclosing, suppress
+from dataclasses import dataclass
 from functools import partial
+from types import MappingProxyType
 from typing import Generic, TypeVar
 
 from cachetools import LRUCache
@@ -19,6 +21,30 @@ A = TypeVar("A")
 KEY_BYTES = 20
 # It is given its run, to ask for room.
 Produce = Callable[["SharedRun[P]"], AsyncGenerator[P]]
+
+
+@dataclass(frozen=True)
+class CacheStatus:
+    """What is kept now, and since the start: how often an answer was there, or not, and a run was joined."""
+
+    answers: int
+    bytes: int
+    hits: int
+    misses: int
+    joined: int
+
+
+_registry: dict[str, Callable[[], CacheStatus]] = {}
+
+
+def register_cache(function: str, status: Callable[[], CacheStatus]) -> None:
+    """From now on metrics show the kept answers of `function`; `status` is asked each time."""
+    _registry[function] = status
+
+
+def caches() -> Mapping[str, Callable[[], CacheStatus]]:
+    """By the name of each function: what returns the status of its kept answers."""
+    return MappingProxyType(_registry)
 
 
 def request_key(model: str, fields: BaseModel, *more: object) -> bytes:
@@ -53,10 +79,23 @@ class AnswerCache(Generic[P, A]):
         self._piece_bytes, self._budget = piece_bytes, budget
         self._kept: LRUCache[bytes, A] = LRUCache(0)
         self._runs: dict[bytes, SharedRun[P]] = {}
+        self._hits = self._misses = self._joined = 0
+
+    @property
+    def status(self) -> CacheStatus:
+        return CacheStatus(len(self._kept), int(self._kept.currsize), self._hits, self._misses, self._joined)
 
     def get(self, key: bytes) -> A | None:
         """The answer that is kept under `key`."""
-        return self._kept.get(key)
+        if (kept := self.get_after_miss(key)) is None:
+            self._misses += 1
+        return kept
+
+    def get_after_miss(self, key: bytes) -> A | None:
+        """The same for a further look by one request: that nothing is there has been counted."""
+        if (kept := self._kept.get(key)) is not None:
+            self._hits += 1
+        return kept
 
     def keep(self, key: bytes, answer: A) -> None:
         """Keep an answer, and drop those that were asked for longest ago.
@@ -80,6 +119,8 @@ class AnswerCache(Generic[P, A]):
         if run is None or run.error or not run.whole:
             run = self._runs[key] = SharedRun(produce, self._piece_bytes, self._budget)
             run.task.add_done_callback(partial(self._forget, key, run))
+        else:
+            self._joined += 1
         # It is forgotten before it is ended: a request that comes meanwhile must not join it.
         return run.listen(partial(self._forget, key, run))
 

@@ -23,7 +23,7 @@ logger = logging.getLogger(__name__)
 class Trace:
     """One request so far. `phases` has milliseconds by the name of a phase. `left`: the client has gone.
 
-    `notes` are further fields of the log line.
+    `notes` are further fields of the log line. `problem` is the last part of the type of the error that it ended with.
     """
 
     request_id: str
@@ -31,6 +31,7 @@ class Trace:
     phases: dict[str, float] = field(default_factory=dict)
     notes: dict[str, str] = field(default_factory=dict)
     left: bool = False
+    problem: str = ""
 
     def add(self, phase: str, milliseconds: float) -> None:
         self.phases[phase] = self.phases.get(phase, 0.0) + milliseconds

@@ -73,11 +73,22 @@ class Connections:
         # Those whose reader is behind, in the order in which it fell behind.
         self._behind: dict[Connection, None] = {}
         self._sweeping: asyncio.TimerHandle | None = None
-        self._closed = Counter[str]()
+        # Since the last line, and since the start.
+        self._closed, self.closed = Counter[str](), Counter[str]()
         self._told_at = -BETWEEN_LINES_SECONDS
 
     def __len__(self) -> int:
         return len(self._open)
+
+    @property
+    def at_work(self) -> int:
+        """Those with a request that is being answered."""
+        return len(self._open) - sum(map(len, self._waiting.values()))
+
+    @property
+    def unsent_bytes(self) -> int:
+        """What waits to be taken by readers who are behind."""
+        return sum(connection.unsent_bytes() for connection in self._behind)
 
     def add(self, connection: Connection) -> None:
         """A new connection is there, and another makes room for it if there are too many."""
@@ -138,7 +149,7 @@ class Connections:
 
     def count(self, why: str) -> None:
         """Note a connection that is closed; the log has a line a minute with the numbers."""
-        self._closed[why] += 1
+        self._note(why)
         self._tell()
 
     def _make_room(self, newcomer: Connection) -> None:
@@ -169,9 +180,13 @@ class Connections:
         now = self._clock()
         for connection in list(self._open):
             if (why := connection.overdue(now)) is not None:
-                self._closed[why] += 1
+                self._note(why)
         self._tell()
         self._sweeping = loop.call_later(SWEEP_SECONDS, self._sweep, loop) if self._open or self._closed else None
+
+    def _note(self, why: str) -> None:
+        self._closed[why] += 1
+        self.closed[why] += 1
 
     def _tell(self) -> None:
         now = self._clock()

@@ -21,7 +21,7 @@ from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from common.callers import caller_of, connection_begins, connection_ends
-from common.errors import FactoryError, HeadersTooLarge, MalformedRequest, RequestTooSlow
+from common.errors import FactoryError, HeadersTooLarge, MalformedRequest, RequestTooSlow, Unavailable
 from common.http.bodies import LINGER_BYTES, LINGER_SECONDS
 from common.http.problems import PROBLEM_JSON
 from runner.connections import Connections
@@ -291,7 +291,8 @@ class BoundedProtocol(HttpToolsProtocol):
         self._unwanted_bytes = 0
         self.flow.resume_reading()
         self.transport.write_eof()
-        if not isinstance(error, RequestTooSlow):
+        # These are counted by who refuses it.
+        if not isinstance(error, RequestTooSlow | Unavailable):
             self._connections.count(error.title.lower())
 
     def drop(self) -> None:

@@ -72,6 +72,10 @@ class Service:
         for pid in machine.tree(self.pid):
             machine.forget_peak(pid)
 
+    def descriptors(self) -> int:
+        """How many files, pipes and connections the process itself has open."""
+        return machine.descriptors(self.pid)
+
     def cpu_seconds(self) -> float:
         return machine.cpu_seconds(self.pid)
 

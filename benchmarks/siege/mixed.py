@@ -17,6 +17,10 @@ THINK_SECONDS = 1.0
 VANISH_SECONDS, SLOW_SECONDS, SLOW_STEP_SECONDS = 0.3, 5.0, 0.1
 GIVE_UP_SECONDS = 40.0
 MOST_HEALTH_SECONDS = 0.1
+# After the last client: for what is kept for it to be given back.
+SETTLE_SECONDS = 10.0
+# Beside those of the first request, such as a library that is opened.
+MOST_DESCRIPTORS_MORE = 8
 
 KINDS = {"/extract": 30, "/summarize": 20, "/audio": 25, "bad": 12, "vanish": 8, "slow": 5}
 DOCUMENTED = {200, 502, 503, 504}
@@ -81,6 +85,16 @@ class Traffic:
         slowest = max((reply.seconds for reply in replies), default=0.0)
         return f"{answered} / {refused} / {rest}; slowest {shown(slowest)}"
 
+    def goodput(self, seconds: float) -> str:
+        """Answers of each call that are of use, a second."""
+        good = {
+            path: sum(reply.status == 200 and not reply.error for reply in replies)
+            for path, replies in self.replies.items()
+            if path != "bad"
+        }
+        each = ", ".join(f"{path} {count / seconds:.1f}" for path, count in sorted(good.items()))
+        return f"{sum(good.values()) / seconds:.1f} ({each})"
+
     def undocumented(self) -> int:
         """Answers that no documentation promises: other 5xx, or none at all."""
         return sum(
@@ -100,9 +114,14 @@ async def besiege(service: Service, addresses: list[str], seed: int = 1, seconds
 async def mixed(siege: Siege) -> list[Row]:
     """/health while 200 clients of every kind are there."""
     with siege.service() as (service, _):
+        await _each_once(siege, service)
+        before = service.rss(), service.descriptors()
         with probing(service) as health:
             traffic = await besiege(service, siege.addresses.some(CLIENTS))
         lives = service.lives
+        await asyncio.sleep(SETTLE_SECONDS)
+        after = service.rss(), service.descriptors()
+        afterwards = await _each_once(siege, service)
     wrong = traffic.undocumented()
     rows = [
         Row(
@@ -112,6 +131,14 @@ async def mixed(siege: Siege) -> list[Row]:
             lives and health.share(0.99) <= MOST_HEALTH_SECONDS,
         )
     ]
+    rows.append(Row("- goodput: 200s a second", traffic.goodput(DURATION_SECONDS)))
+    rows.append(Row("- RSS before, after, MB", f"{before[0] / 1e6:.0f}, {after[0] / 1e6:.0f}"))
+    few = after[1] <= before[1] + MOST_DESCRIPTORS_MORE
+    most = f"<= {MOST_DESCRIPTORS_MORE} more"
+    rows.append(Row("- open descriptors before, after", f"{before[1]}, {after[1]}", most, few))
+    normal = all(reply.status == 200 for reply in afterwards)
+    told = ", ".join(f"{reply.status} in {shown(reply.seconds)}" for reply in afterwards)
+    rows.append(Row("- the three calls afterwards", told, "all 200", normal))
     rows += [Row(f"- {kind}: 200 / 503 / others", traffic.told(kind)) for kind in ("/extract", "/summarize", "/audio")]
     spoken = engines(traffic.replies.get("/audio", []))
     opened = "opened" if health.breaker_opened else "closed"
@@ -127,3 +154,11 @@ async def mixed(siege: Siege) -> list[Row]:
     rows.append(Row("- vanished, slow", f"{traffic.others['vanish']}, {traffic.others['slow']}"))
     rows.append(Row("- answers that are not documented, or none", str(wrong), "0", lives and not wrong))
     return rows
+
+
+async def _each_once(siege: Siege, service: Service) -> list[Reply]:
+    address = siege.addresses.new()
+    return [
+        await ask(service.port, address, request(path, {"text": text("Once more. ", 300)}), GIVE_UP_SECONDS)
+        for path in ("/extract", "/summarize", "/audio")
+    ]

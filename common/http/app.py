@@ -1,12 +1,13 @@
 """The one place that builds a FastAPI app, so that a function behaves the same behind uvicorn, Mangum and a test."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import AbstractAsyncContextManager
 from typing import Any
 
 from fastapi import APIRouter, FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import Response
+from fastapi.routing import APIRoute
 from starlette.exceptions import HTTPException
 
 from common.errors import FactoryError, FieldError, InvalidInput, MalformedRequest, UnsupportedMediaType
@@ -40,8 +41,17 @@ def create_app(*routers: APIRouter, title: str = "The Factory", lifespan: Lifesp
     app.add_exception_handler(RequestValidationError, _on_validation_error)
     app.add_exception_handler(HTTPException, _on_http_exception)
     app.add_middleware(BodyLimit)
-    app.add_middleware(RequestScope)
+    app.add_middleware(RequestScope, routes=[route for router in routers for route in _declared(router)])
     return app
+
+
+def _declared(router: APIRouter) -> Iterator[APIRoute]:
+    """The routes of a router, and of those that it includes."""
+    for route in router.routes:
+        if isinstance(route, APIRoute):
+            yield route
+        elif isinstance(included := getattr(route, "original_router", None), APIRouter):
+            yield from _declared(included)
 
 
 async def _on_factory_error(request: Request, error: Exception) -> Response:

@@ -1,21 +1,24 @@
-"""Around every request: its id, `Server-Timing`, the line in the log, and an answer to unexpected exceptions."""
+"""Around every request: its id, `Server-Timing`, line in the log, metrics, and an answer to unexpected exceptions."""
 
 import asyncio
 import logging
 import random
 import re
 import time
+from collections.abc import Sequence
 
+from fastapi.routing import APIRoute
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from common import logs
+from common import logs, metrics
 from common.callers import begin_flow, caller_of, holder_of
 from common.errors import ClientDisconnected, FactoryError, Unavailable
 from common.http.problems import problem_response
 
 logger = logging.getLogger(__name__)
 
+UNMATCHED = "unmatched"
 SANE_REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}", re.ASCII)
 
 
@@ -25,8 +28,10 @@ class RequestScope:
     HEAD is GET without the body (RFC 9110, 9.3.2), and a slash at the end of a path means nothing.
     """
 
-    def __init__(self, app: ASGIApp) -> None:
+    def __init__(self, app: ASGIApp, routes: Sequence[APIRoute] = ()) -> None:
+        """`routes`: what a request is for that is refused before any of them is reached."""
         self.app = app
+        self._routes = routes
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -38,6 +43,7 @@ class RequestScope:
         caller = begin_flow(caller_of(scope), holder_of(scope)).caller
         trace = logs.begin_trace(offered if SANE_REQUEST_ID.fullmatch(offered) else _new_request_id(), caller)
         answer = _Answer(trace, method == "HEAD", send)
+        metrics.in_progress.inc()
         try:
             await self.app(scope, receive, answer.send)
         except asyncio.CancelledError:
@@ -52,11 +58,20 @@ class RequestScope:
             elif not _is_told_by_returning(error, scope):
                 raise
         finally:
-            route = getattr(scope.get("route"), "path", "unmatched")
-            total_ms = (time.monotonic() - begun) * 1000
+            route = self._template(scope)
+            seconds = time.monotonic() - begun
             # A stream's status was sent before its client left.
             shown = ClientDisconnected.status if trace.left else answer.status
-            logs.log_request(trace, method=method, route=route, status=shown, total_ms=total_ms)
+            logs.log_request(trace, method=method, route=route, status=shown, total_ms=seconds * 1000)
+            metrics.in_progress.dec()
+            metrics.request_ended(trace, method=method, route=route, status=shown, seconds=seconds)
+
+    def _template(self, scope: Scope) -> str:
+        """The path of the route, as it is declared."""
+        if "route" not in scope:
+            refused = next((route for route in self._routes if route.path_regex.match(scope["path"])), None)
+            return UNMATCHED if refused is None else refused.path
+        return getattr(scope["route"], "path", UNMATCHED)
 
 
 class _Answer:
@@ -104,7 +119,8 @@ def _is_told_by_returning(error: Exception, scope: Scope) -> bool:
     # If the answer has begun, Starlette wraps the exceptions for which it has a handler.
     reason = error.__cause__ if isinstance(error, RuntimeError) else error
     if not isinstance(reason, FactoryError):
-        logs.unexpected()
+        logs.trace().problem = logs.unexpected().slug
         return False
+    logs.trace().problem = reason.slug
     logger.warning("request %s was cut: %s", logs.trace().request_id, reason)
     return "aws.context" not in scope

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from http import HTTPStatus
 from typing import Any
 
 from fastapi.responses import Response
@@ -28,6 +29,7 @@ def foreign_errors(prefix: str, members: Members) -> None:
 
 def problem_response(error: FactoryError, scope: Scope, headers: dict[str, str] | None = None) -> Response:
     """`error` as the answer to the request of `scope`."""
+    logs.trace().problem = error.slug
     return _response(error, error.problem(logs.trace().request_id), scope, {**error.headers, **(headers or {})})
 
 
@@ -38,6 +40,7 @@ def http_problem_response(error: HTTPException, scope: Scope) -> Response:
     shown = FactoryError(error.detail)
     problem = shown.problem(logs.trace().request_id)
     problem |= {"type": "about:blank", "title": error.detail, "status": error.status_code}
+    logs.trace().problem = HTTPStatus(error.status_code).phrase.lower().replace(" ", "-")
     headers = dict(error.headers or {})
     if "GET" in (allowed := headers.get("Allow", "").split(", ")):
         headers["Allow"] = ", ".join([*allowed, "HEAD"])

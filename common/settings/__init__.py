@@ -99,6 +99,7 @@ class Settings(BaseSettings):
     trusted_proxies: Proxies = Field(
         "", description="addresses and networks whose X-Forwarded-For and -Proto are believed, with commas; *: any"
     )
+    metrics_open: bool = Field(False, description="answer /metrics without a key, where other calls need one")
     server: ServerSettings = ServerSettings()
     summarize: SummarizeSettings = SummarizeSettings()
     extract: ExtractSettings = ExtractSettings()

@@ -16,6 +16,7 @@ from common.admission import Admission
 from common.cache import Produce, SharedRun
 from common.errors import QueueFull
 from common.logs import trace
+from functions.audio import metrics
 from functions.audio.breaker import Breaker
 from functions.audio.errors import ImpatientTimeout, UpstreamFailed, UpstreamRefused, UpstreamSilent, UpstreamTimeout
 from functions.audio.pieces import BYTES_PER_SECOND, Piece
@@ -125,6 +126,7 @@ class CloudSpeech:
             wait=wait_random(*PAUSE_SECONDS),
             retry=is_worth_another_try,
             reraise=True,
+            before_sleep=lambda _: metrics.cloud_retries.inc(),
         )
         try:
             begun: Begun = await retrying(self._begin, request, text, first_by)
@@ -145,13 +147,14 @@ class CloudSpeech:
     async def _attempt(self, request: AudioRequest, text: str, first_by: float | None) -> AsyncGenerator[Piece, None]:
         # While the cloud is left alone nobody waits for a turn with it.
         if first_by is not None:
-            self._breaker.check()
+            with metrics.cloud_left_alone():
+                self._breaker.check()
         async with self._admission.slot(request.seconds_of(text), inf if first_by is None else first_by) as waited_ms:
             if first_by is not None:
                 trace().add("queue", waited_ms)
             try:
                 # A recording under way goes on for as long as it can.
-                with self._breaker.attempt(refuse=first_by is not None):
+                with metrics.cloud_turn(), self._breaker.attempt(refuse=first_by is not None):
                     async with aclosing(self._engine.turn(text, request, first_by)) as pieces:
                         async for piece in pieces:
                             yield piece

@@ -6,15 +6,16 @@ import logging
 import secrets
 import time
 from collections.abc import AsyncGenerator, Sequence
-from contextlib import aclosing
+from contextlib import aclosing, nullcontext
 from dataclasses import dataclass
 from math import ceil
 from typing import Any, Protocol, TypeVar
 
 from common.admission import Admission, Limits, Places, register_queue
-from common.cache import AnswerCache, ByteBudget, SharedRun, request_key
+from common.cache import AnswerCache, ByteBudget, CacheStatus, SharedRun, register_cache, request_key
 from common.errors import FactoryError
 from common.settings import get_settings
+from functions.audio import metrics
 from functions.audio.breaker import Breaker, Tolerance
 from functions.audio.engine import EdgeSpeech
 from functions.audio.errors import SpeechFailed, UpstreamFailed, UpstreamTimeout, UpstreamUnavailable, VoiceAway
@@ -61,6 +62,16 @@ class Opening:
     tag: str
     edition: str
     id: str
+
+
+@dataclass(frozen=True)
+class _Begun:
+    """A recording with its first sound, and the pieces behind it. `is_kept`: it was made before."""
+
+    opening: Opening
+    first: Piece
+    pieces: AsyncGenerator[Piece, None]
+    is_kept: bool = False
 
 
 @dataclass(frozen=True)
@@ -122,6 +133,10 @@ class Studio:
         # Who has not made a request cannot tell the id of its recording.
         self._secret = secrets.token_bytes(32)
 
+    @property
+    def cache_status(self) -> CacheStatus:
+        return self._answers.status
+
     def kept(self, recording_id: str) -> Recording | None:
         """The finished recording with the `id` that its opening tells, while it is kept."""
         try:
@@ -147,12 +162,17 @@ class Studio:
     async def _make(
         self, run: SharedRun[Piece | Opening], request: AudioRequest, engines: Sequence[SpeechEngine], first_by: float
     ) -> AsyncGenerator[Piece | Opening, None]:
-        opening, pieces, first = await self._begin(request, engines, first_by, run)
+        begun = await self._begin(request, engines, first_by, run)
+        opening = begun.opening
         yield opening
-        async with aclosing(pieces):
-            yield first
-            async for piece in pieces:
-                yield piece
+        made = nullcontext(_uncounted) if begun.is_kept else metrics.recording(opening.engine)
+        async with aclosing(begun.pieces) as pieces:
+            with made as count:
+                count(begun.first)
+                yield begun.first
+                async for piece in pieces:
+                    count(piece)
+                    yield piece
         if opening.engine != engines[0].name:
             self._is_away = True
         elif self._is_away:
@@ -168,18 +188,18 @@ class Studio:
         engines: Sequence[SpeechEngine],
         first_by: float,
         making: SharedRun[Piece | Opening],
-    ) -> tuple[Opening, AsyncGenerator[Piece, None], Piece]:
+    ) -> _Begun:
         failure: FactoryError | None = None
         for engine in engines:
             key = self._key(request, engine, engines)
-            if (kept := self._answers.get(key)) is not None:
-                return kept.opening, _iterated(kept.words), kept.sound
+            if (kept := self._answers.get_after_miss(key)) is not None:
+                return _Begun(kept.opening, kept.sound, _iterated(kept.words), is_kept=True)
             pieces = engine.stream(request, first_by, making)
             try:
                 first = await anext(pieces)
                 edition = secrets.token_hex(8)
                 opening = Opening(engine.name, engine.voice(request), tag(request, engine), edition, key.hex())
-                return opening, pieces, first
+                return _Begun(opening, first, pieces)
             except (UpstreamUnavailable, VoiceAway) as error:
                 failure = failure or error
             except (UpstreamFailed, UpstreamTimeout, SpeechFailed) as error:
@@ -204,6 +224,9 @@ def tag(request: AudioRequest, engine: SpeechEngine) -> str:
 
 def _piece_size(piece: Piece | Opening) -> int:
     return len(piece) if isinstance(piece, bytes) else WORD_BYTES
+
+
+def _uncounted(_: Piece) -> None: ...
 
 
 def _finished(opening: Opening, pieces: Sequence[Piece | Opening]) -> Finished:
@@ -246,6 +269,7 @@ def _tolerance() -> Tolerance:
 studio = Studio()
 places = Places("audio", _listeners)
 register_queue("audio", places.status)
+register_cache("audio", lambda: studio.cache_status)
 admission = Admission("audio", _turns, shared_slots=True)
 breaker = Breaker("speech cloud", _tolerance)
 

@@ -17,12 +17,12 @@ from typing import TypeVar
 from pydantic import TypeAdapter, ValidationError
 
 from common.admission import DOUBT, Limits, Places, register_queue
-from common.cache import AnswerCache, request_key
+from common.cache import AnswerCache, register_cache, request_key
 from common.errors import FactoryError, FieldError, InvalidInput, QueueFull
 from common.logs import trace, unexpected
 from common.settings import get_settings
 from common.worker import Worker
-from functions.extract import bounds, writing
+from functions.extract import bounds, metrics, writing
 from functions.extract.batches import Batches
 from functions.extract.bounds import SURELY_FEW_CHARACTERS, Bounds
 from functions.extract.engine import model
@@ -73,6 +73,7 @@ batches = Batches()
 answers: AnswerCache[Extraction, Extraction] = AnswerCache(
     lambda extraction: ENTRY_BYTES + len(extraction.entities), lambda: get_settings().extract.answer_cache_bytes
 )
+register_cache("extract", lambda: answers.status)
 _worker = Worker("extract-text")
 _text: TypeAdapter[str] = TypeAdapter(Text)
 
@@ -181,6 +182,9 @@ class _Work:
         else:
             while await _worker.run(lambda _: _for_a_while(steps)):
                 pass
+        metrics.texts.inc()
+        metrics.words.inc(len(reader.starts))
+        metrics.windows.inc(windows)
         return Extraction(bytes(written), _since(begun), len(reader.starts), windows)
 
     async def _result_or_error(self, field: str, text: str) -> bytes:

@@ -19,11 +19,15 @@ PART_SHARE = 0.2
 
 @dataclass(frozen=True)
 class Parts:
-    """How parts are summarised: `parallel` at a time; `sampling` is told the tokens of summary and thoughts."""
+    """How parts are summarised: `parallel` at a time; `sampling` is told the tokens of summary and thoughts.
+
+    `told` is given how each of them ended.
+    """
 
     engine: LlamaEngine
     parallel: int
     sampling: Callable[[int, int], Sampling]
+    told: Callable[[Completion], None] = lambda _: None
 
     async def reduced(self, text: str, tokens: list[int], room: int) -> tuple[str, list[int], dict[str, float]]:
         """A text of at most `room` tokens, its tokens, and the milliseconds of the phases.
@@ -39,6 +43,7 @@ class Parts:
         async def summary(part: str) -> str:
             async with turns:
                 written, completion = await self._summary_of(part, output)
+            self.told(completion)
             phases.update(added(phases, completion))
             return written
 

@@ -113,6 +113,7 @@ async def _events(request: Request, outputs: AsyncGenerator[Output], asked: Aske
     except Exception as error:
         # The status is out already: the reason goes where the answer would have gone.
         reason = error if isinstance(error, FactoryError) else unexpected()
+        trace().problem = reason.slug
         yield format_sse_event(event="error", data_str=reason.body(trace().request_id).decode())
     finally:
         if coming is not None and not coming.done():

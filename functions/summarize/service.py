@@ -4,7 +4,7 @@ import time
 from collections.abc import AsyncGenerator, Callable
 from functools import partial
 
-from common.cache import AnswerCache, request_key
+from common.cache import AnswerCache, register_cache, request_key
 from common.settings import SummarizeSettings, get_settings
 from functions.summarize import loading
 from functions.summarize.outputs import Accepted, Answer, Keep, Output
@@ -28,6 +28,7 @@ def _bytes(answer: Answer) -> int:
 
 
 answers = new_answers()
+register_cache("summarize", lambda: answers.status)
 
 
 async def respond(request: SummarizeRequest, deadline: float | None, wait: int | None) -> AsyncGenerator[Output]:

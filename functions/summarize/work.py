@@ -10,7 +10,7 @@ from common.callers import flow
 from common.errors import FactoryError, FieldError, InvalidInput, QueueFull, Unavailable
 from common.sentences import finished
 from common.settings import SummarizeSettings
-from functions.summarize import condense, facts, progress, reducing
+from functions.summarize import condense, facts, metrics, progress, reducing
 from functions.summarize.context import DecodeFailed, Sampling
 from functions.summarize.engine import LlamaEngine
 from functions.summarize.outputs import Accepted, Answer, Keep, Output, Status
@@ -113,13 +113,18 @@ class Work:
         async with aclosing(pieces) as stream:
             async for piece in stream:
                 if isinstance(piece, Completion):
+                    self._count(engine, piece)
                     answer = await self._checked(place, self._answer("".join(written), place, piece, read))
                     self.keep(answer)
+                    metrics.count_summary(answer)
                     yield answer
                     continue
                 if isinstance(piece, str):
                     written.append(piece)
                 yield piece
+
+    def _count(self, engine: LlamaEngine, completion: Completion) -> None:
+        metrics.count_completion(engine.name, "main" if engine is self.writers.main else "stand-in", completion)
 
     def _release(self, place: _Place) -> None:
         place.article.engine.release(place.ticket)
@@ -293,6 +298,7 @@ class Work:
 
     async def _reduced(self, article: _Article) -> _Article:
         """Map-reduce: the summaries of the article's parts in its place."""
-        parts = reducing.Parts(article.engine, self.settings.parallel, self._sampling)
+        count = partial(self._count, article.engine)
+        parts = reducing.Parts(article.engine, self.settings.parallel, self._sampling, count)
         text, tokens, phases = await parts.reduced(article.text, article.tokens, article.room)
         return replace(article, text=text, tokens=tokens, is_reduced=True, phases=phases)

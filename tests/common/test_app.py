@@ -151,6 +151,6 @@ def test_the_page_and_the_openapi_document_are_served_without_a_cdn(runner: Runn
     assert "https://" not in page.text
     paths = httpx.get(f"{runner.url}/openapi.json").json()["paths"]
     own = {"/summarize", "/extract", "/audio", "/audio/recordings/{recording}", "/audio/voices"}
-    own |= {"/health", "/health/ready"}
+    own |= {"/health", "/health/ready", "/metrics"}
     foreign = {"/v1/audio/speech", "/v1/audio/voices", "/v1/audio/models", "/v1/models", "/v1/models/{model}"}
     assert own | foreign == set(paths)

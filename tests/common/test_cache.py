@@ -5,7 +5,7 @@ from contextlib import aclosing
 import pytest
 from pydantic import BaseModel
 
-from common.cache import AnswerCache, request_key
+from common.cache import AnswerCache, CacheStatus, request_key
 from common.callers import begin_flow
 
 BOUND_SECONDS = 10.0
@@ -98,3 +98,20 @@ def test_who_joins_late_hears_all_and_a_failure_is_everyones_and_then_forgotten(
         assert runs == 2
 
     asyncio.run(asyncio.wait_for(play(), BOUND_SECONDS))
+
+
+def test_what_is_kept_found_missed_and_joined_is_told() -> None:
+    kept: AnswerCache[str, str] = AnswerCache(len, lambda: 12)
+    kept.keep(b"a", "aaaa")
+    kept.get(b"a"), kept.get(b"b")
+    kept.get_after_miss(b"a"), kept.get_after_miss(b"b")
+
+    async def run(_: object) -> AsyncGenerator[str]:
+        yield "piece"
+
+    async def together() -> None:
+        async with aclosing(kept.join(b"b", run)) as first, aclosing(kept.join(b"b", run)) as second:
+            assert [await anext(first), await anext(second)] == ["piece", "piece"]
+
+    asyncio.run(together())
+    assert kept.status == CacheStatus(answers=1, bytes=4, hits=2, misses=1, joined=1)

@@ -81,6 +81,20 @@ def test_the_longest_idle_of_the_address_with_most_makes_room() -> None:
     assert len(connections) == 11
 
 
+def test_what_is_open_at_work_and_closed_is_told_from_the_start(caplog: pytest.LogCaptureFixture) -> None:
+    connections, guests = full("a", "a", "a")
+    connections.works(guests[2])
+    assert (len(connections), connections.at_work) == (3, 1)
+    with caplog.at_level(logging.WARNING):
+        connections.add(Guest("b"))
+    # The log has had its line, and begins anew.
+    assert caplog.records
+    assert connections.closed == {"made room for another": 1}
+    guests[2].unsent = 7
+    connections.falls_behind(guests[2])
+    assert connections.unsent_bytes == 7
+
+
 def test_a_second_connection_of_an_honest_address_goes_before_nobody_who_has_waited_longer() -> None:
     connections, guests = full("silent", "other", "honest", "honest")
     connections.add(Guest("new"))

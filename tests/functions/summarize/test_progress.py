@@ -87,7 +87,7 @@ def told(runner: Runner, **body: object) -> tuple[list[dict[str, Any]], list[str
 
 
 def test_a_stream_with_progress_says_who_begins_to_write(runner: Runner) -> None:
-    statuses, names, _ = told(runner, text=ARTICLE, temperature=0)
+    statuses, names, _ = told(runner, text=ARTICLE + " Nobody had seen it before.", temperature=0)
     assert statuses[-1] == {"state": "writing", "model": lead_model.NAME}
     assert [name for name, _ in groupby(names)] == ["status", "token"]
 

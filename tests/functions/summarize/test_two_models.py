@@ -12,6 +12,7 @@ import pytest
 from common.callers import begin_flow
 from common.claims import Claims
 from common.errors import QueueFull
+from common.metrics import registry
 from common.settings import get_settings
 from functions.summarize import engine as engine_module
 from functions.summarize import service
@@ -166,6 +167,26 @@ def test_the_stand_in_writes_what_the_main_model_has_no_time_for(pair: Pair) -> 
     assert not long.passing
     main = asyncio.run(summary(pair, asked(text), None))
     assert (main.response.model, main.notes) == (lead_model.NAME, {"writer": "main"})
+
+
+@pytest.mark.usefixtures("measured")
+def test_a_summary_is_counted_for_who_wrote_it_with_the_tokens_that_its_answer_tells(pair: Pair) -> None:
+    def value(name: str, **labels: str) -> float:
+        return registry.get_sample_value(f"factory_summarize_{name}_total", labels) or 0.0
+
+    def counted() -> list[float]:
+        small = {"model": "small", "writer": "stand-in"}
+        tokens = [value(f"{kind}_tokens", **small) for kind in ("prompt", "cached", "completion")]
+        reason = {"writer": "stand-in", "why": "no-time", "finish_reason": made.response.finish_reason}
+        return [*tokens, value("summaries", **reason), value("condensed", writer="stand-in")]
+
+    text = " ".join(ARTICLES[:3])[:2500]
+    made = asyncio.run(summary(pair, asked(text), SECONDS))
+    before = counted()
+    made = asyncio.run(summary(pair, asked(text), SECONDS))
+    usage = made.response.usage
+    more = [usage.prompt_tokens, usage.cached_tokens, usage.completion_tokens, 1, made.response.condensed]
+    assert counted() == [old + new for old, new in zip(before, more, strict=True)]
 
 
 @pytest.mark.usefixtures("measured")
