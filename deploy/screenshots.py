@@ -90,7 +90,8 @@ def entities(page: Page) -> None:
 
 
 def listening(page: Page) -> None:
-    page.locator("#sample").select_option("0")
+    page.locator("#sample").select_option("1")
+    page.locator("#temperature").evaluate("field => { field.value = 0; }")
     page.locator("#all").click()
     for card in ("summarize", "extract", "audio"):
         expect(page.locator(f"#{card}")).to_have_attribute("aria-busy", "false")

@@ -48,15 +48,15 @@ async def index(request: Request) -> Response:
 
 @router.get("/web/{name}")
 async def file(request: Request, name: str) -> Response:
+    # Only what is in the folder itself; a name with `..` or a slash in it is the name of none of these. The page is
+    # elsewhere, as its addresses are relative.
+    if Path(name).suffix not in MEDIA_TYPES or name == INDEX or name not in os.listdir(WEB):
+        raise NotFound("the page has no such file")
     return _answer(request, name)
 
 
 def _answer(request: Request, name: str) -> Response:
-    path = WEB / name
-    # Only what is in the folder itself; a name with `..` or a slash in it is the name of none of these.
-    if path.suffix not in MEDIA_TYPES or name not in os.listdir(WEB):
-        raise NotFound("the page has no such file")
-    found = _read(name, path.stat().st_mtime_ns)
+    found = _read(name, (WEB / name).stat().st_mtime_ns)
     headers = {
         "ETag": found.tag,
         # Kept, but asked for each time: a page and its modules are always of one version.

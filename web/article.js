@@ -34,13 +34,12 @@ export class ArticleView {
 		let at = 0;
 		for (const { start, end, label, score } of entities) {
 			if (units(start) < at) continue;
-			const mark = document.createElement("mark"), tag = document.createElement("span"), colour = colours.get(label) ?? "#d0d0d0";
+			const mark = document.createElement("mark"), tag = document.createElement("small"), colour = colours.get(label) ?? "#d0d0d0";
 			this.#add(whole, at, units(start));
 			mark.title = `${label}, score ${score}`;
 			mark.style.setProperty("--mark", colour);
 			mark.style.setProperty("--on-mark", inkOn(colour));
 			this.#add(mark, units(start), at = units(end));
-			tag.dir = "auto";
 			tag.textContent = label;
 			mark.append(tag);
 			whole.append(mark);
