@@ -463,15 +463,15 @@ function rememberNow() {
 }
 
 function recall() {
-	let state;
-	try { state = JSON.parse(kept.get(DESK)); } catch { /* it was cut */ }
-	$("house").open = state?.house ?? innerWidth >= 900;
-	if (!state) return;
-	FIELDS.forEach((id, at) => { $(id).value = state.fields[at]; });
-	({ voice } = state);
-	const { labels, text = "", marked, summary, entities } = state;
-	$("text").value = text;
-	Object.assign(desk, { labels, text, marked, summary: summary && { ...summary, text }, entities: entities && { ...entities, text } });
+	$("house").open = innerWidth >= 900;
+	try {
+		const { labels, text = "", marked, summary, entities, ...state } = JSON.parse(kept.get(DESK));
+		FIELDS.forEach((id, at) => { $(id).value = state.fields[at]; });
+		({ voice } = state);
+		$("house").open = state.house;
+		$("text").value = text;
+		Object.assign(desk, { labels, text, marked, summary: summary && { ...summary, text }, entities: entities && { ...entities, text } });
+	} catch { /* nothing is kept, or not all of it */ }
 }
 
 // From the elements to all that

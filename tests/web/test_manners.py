@@ -114,8 +114,14 @@ def test_the_desk_survives_a_reload(desk: Desk) -> None:
     assert desk.find("#voice").input_value() == "de-DE-KatjaNeural"
     assert desk.find("#labels input").first.input_value() == "#123456"
     assert len(desk.sent("/extract")) == calls
-    desk.page.evaluate("localStorage.setItem('factory-desk-1', '{\"text\": ')")
-    desk.page.evaluate("addEventListener('pagehide', event => event.stopImmediatePropagation(), true)")
+    for broken in ('{"text": "cut', "{}", "null"):
+        desk.page.evaluate(
+            "broken => { localStorage.setItem('factory-desk-1', broken); Storage.prototype.setItem = () => {}; }",
+            broken,
+        )
+        desk.open()
+        assert desk.find("#text").input_value() == ""
+        expect(desk.find("#labels .chip")).to_have_count(3)
 
 
 def test_health_is_not_asked_for_while_nobody_looks(desk: Desk) -> None:

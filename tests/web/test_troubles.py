@@ -60,14 +60,23 @@ def test_a_service_that_is_away_is_waited_for(desk: Desk) -> None:
     forgive(desk, "ERR_INTERNET_DISCONNECTED")
 
 
-def test_sound_that_breaks_off_is_never_taken_for_the_whole(browser: Browser, tmp_path: Path) -> None:
+def test_sound_is_heard_while_it_is_made_and_one_that_breaks_off_is_never_taken_for_the_whole(
+    browser: Browser, tmp_path: Path
+) -> None:
     settings = {"DRAIN_SECONDS": 0, "AUDIO__BETWEEN_AUDIO_SECONDS": 60}
     with SpeechCloud() as cloud, run_service(tmp_path / "log.txt", AUDIO__ENDPOINT=cloud.url, **settings) as runner:
         desk = Desk(browser, runner.url)
-        cloud.fault = Fault.STALL
+        cloud.fault, cloud.messages_before = Fault.STALL, 20
         desk.write()
         desk.run("audio")
         expect(desk.find("#audio .result")).to_be_visible()
+        desk.page.evaluate(
+            """async () => {
+                const player = document.getElementById("player");
+                while (player.currentTime < 0.2) await new Promise(requestAnimationFrame);
+            }"""
+        )
+        assert not cloud.turns[0].ended.is_set()
         runner.process.terminate()
         expect(desk.find("#audio .problem")).to_contain_text("The connection broke before the end. Run it again.")
         expect(desk.find("#save-mp3")).to_be_disabled()
