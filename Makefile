@@ -1,4 +1,4 @@
-# make run    set up .venv and serve on :7860 with the embedded models
+# make run    set up .venv and serve on :7860 with the embedded models; EXTRAS="traces mcp" installs what these need
 # make test   the whole suite
 # make lint   ruff and mypy --strict; make format mends what ruff can
 # make coverage: the suite once more, with the branches that it takes
@@ -42,7 +42,13 @@ endif
 	bench-models bench-backends soak-summarize bench-extract bench-exports bench-audio bench-piper image-test siege fuzz \
 	screenshots
 
-run: $(VENV)/models.stamp
+# What the service can do without: traces by OpenTelemetry, and the door for MCP.
+EXTRAS ?=
+ifneq ($(filter-out traces mcp,$(EXTRAS)),)
+$(error EXTRAS may name traces and mcp, not "$(filter-out traces mcp,$(EXTRAS))")
+endif
+
+run: $(VENV)/models.stamp $(EXTRAS:%=$(VENV)/extra-%.stamp)
 	@exec $(BIN)/python local_runner.py
 
 # Most tests wait for something: two processes take less than two thirds of the time of one.
@@ -114,6 +120,10 @@ $(VENV)/models.stamp: models/embedded/gliner/model.onnx models/embedded/llama/ne
 	@echo "5/5 the embedded models: a graph is rebuilt, an adapter merged"
 	@FACTORY_PROFILE=embedded $(BIN)/python -c "from functions.extract.engine import load; load(lambda status: None)"
 	@FACTORY_PROFILE=embedded $(BIN)/python -c "from functions.summarize.loading import load; load(lambda status: None)"
+	@touch $@
+
+$(VENV)/extra-%.stamp: requirements/%.txt $(VENV)/service.stamp
+	@$(PIP) install --quiet --no-deps --require-hashes -r $<
 	@touch $@
 
 $(VENV)/dev.stamp: requirements/dev.txt $(VENV)/service.stamp

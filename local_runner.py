@@ -24,7 +24,8 @@ import uvicorn
 from fastapi import FastAPI
 from uvicorn.supervisors import ChangeReload
 
-from common import logs
+from common import keys, logs
+from common.http import tracing
 from common.http.app import create_app
 from common.lazy import models
 from common.loop_lag import loop_lag
@@ -35,6 +36,7 @@ from functions.audio.routes import warm_up as warm_up_audio
 from functions.extract.routes import router as extract
 from functions.health.routes import router as health
 from functions.summarize.routes import router as summarize
+from runner import mcp_door
 from runner.connections import Connections, limits
 from runner.metrics import router as metrics
 from runner.metrics import watch
@@ -43,19 +45,25 @@ from runner.protocol import ACCEPTED_AT_ONCE, BoundedProtocol, BoundedServer
 from runner.proxies import TrustedProxies
 
 SEND_BUFFER_BYTES = 256 * 1024
+LAST_TRACES_SECONDS = 2.0
 
 
 @asynccontextmanager
-async def warm_up(_: FastAPI) -> AsyncIterator[None]:
+async def warm_up(app: FastAPI) -> AsyncIterator[None]:
     settings = get_settings()
     logs.configure(settings.log_style, settings.log_level)
-    loop_lag.watch(asyncio.get_running_loop())
-    give_back_after_peaks()
-    if settings.warm_up:
-        for model in models().values():
-            model.warm()
-        threading.Thread(target=warm_up_audio, name="warm-up-audio", daemon=True).start()
-    yield
+    keys.announce()
+    tracing.start()
+    async with mcp_door.opened(app):
+        loop_lag.watch(asyncio.get_running_loop())
+        give_back_after_peaks()
+        if settings.warm_up:
+            for model in models().values():
+                model.warm()
+            threading.Thread(target=warm_up_audio, name="warm-up-audio", daemon=True).start()
+        yield
+    # Nobody is answered any more: nothing waits for this.
+    tracing.stop(LAST_TRACES_SECONDS)
 
 
 app = create_app(summarize, extract, audio, health, metrics, page, lifespan=warm_up)
@@ -101,6 +109,7 @@ def main(arguments: list[str] | None = None) -> None:
             os.environ[PREFIX + name.upper()] = getattr(options, name)
     settings = get_settings()
     logs.configure(settings.log_style, settings.log_level)
+    mcp_door.check(settings)
     keep_together()
     config = uvicorn.Config(
         "local_runner:app" if options.reload else app,

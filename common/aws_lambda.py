@@ -9,23 +9,28 @@ from fastapi import FastAPI
 from mangum import Mangum
 from mangum.adapter import DEFAULT_TEXT_MIME_TYPES
 
-from common import logs
+from common import keys, logs
 from common.errors import AnswerTooLarge
+from common.http import tracing
 from common.http.problems import PROBLEM_JSON
 from common.settings import load_settings
 
 # Lambda takes an answer of 6 MB. In JSON one character becomes six at most.
 MAX_ANSWER_BYTES = 6 * 1024 * 1024
 LONGEST_ESCAPE = 6
+# Less than the time that an invocation is given to send its answer.
+TRACES_SECONDS = 0.5
 
 
 class LambdaHandler:
     """`handler` of one function: takes an event of any front door, and answers in its terms."""
 
     def __init__(self, app: FastAPI) -> None:
-        """On Lambda, reads the settings: bad ones fail the start with their reason (InvalidSettings)."""
+        """On Lambda, reads the settings: bad ones fail the start with their reason (InvalidSettings). Begins traces."""
         if "AWS_LAMBDA_RUNTIME_API" in os.environ:
             load_settings()
+            keys.announce()
+            tracing.start()
         # Problem details travel as text: not every gateway decodes base64 by itself. `lifespan` would run on every
         # invocation.
         # It has a log line of its own for each request, beside ours.
@@ -34,6 +39,8 @@ class LambdaHandler:
 
     def __call__(self, event: Any, context: Any) -> dict[str, Any]:
         answer: dict[str, Any] = self._mangum(event, context)
+        # With the answer the process is frozen.
+        tracing.flush(TRACES_SECONDS)
         # Most answers are far from the limit and need no count.
         if len(answer.get("body") or "") * LONGEST_ESCAPE < MAX_ANSWER_BYTES:
             return answer

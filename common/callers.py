@@ -1,4 +1,7 @@
-"""The caller of a request, and who of its clients it is. Callers share the service fairly, and so do their clients."""
+"""The caller of a request, and who of its clients it is. Callers share the service fairly, and so do their clients.
+
+A caller is the name of the key that the request brings, else its address.
+"""
 
 import ipaddress
 import itertools
@@ -17,11 +20,13 @@ class Flow:
     """The work for one request. `request` is its number among those of `caller`.
 
     `holder` is the client that a later request is known to be from again. By default the caller is one client.
+    `weight` is the caller's share while it waits beside others.
     """
 
     caller: str
     request: int
     holder: str = ""
+    weight: float = 1.0
 
 
 # Work that no request has asked for, and every test that does not care.
@@ -46,9 +51,9 @@ def flow() -> Flow:
     return _current.get()
 
 
-def begin_flow(caller: str, holder: str = "") -> Flow:
+def begin_flow(caller: str, holder: str = "", weight: float = 1.0) -> Flow:
     """Name the request that this task serves from here on; tasks that it creates inherit the name."""
-    begun = Flow(caller, next(_numbers), holder)
+    begun = Flow(caller, next(_numbers), holder, weight)
     _current.set(begun)
     return begun
 
@@ -58,15 +63,17 @@ def caller_of(scope: Scope) -> str:
     return _network((scope.get("client") or ("", 0))[0] or "")
 
 
-def holder_of(scope: Scope) -> str:
+def holder_of(scope: Scope, *, has_key: bool = False) -> str:
     """The client that a request is from: its connection while that is open, else its address.
 
     An address that a trusted proxy or AWS Lambda tells has no port, and is the client. Behind one that connects itself
-    may be many. A key that a request brings would go before both, but there are none.
+    may be many strangers. With a key it is the client as well: who has the key and the address is one program, which
+    takes any connection of its pool when it comes back. The key alone is not, as programs on many machines may have
+    the same one: they would have one claim among them, and who of them comes back first would take it from the others.
     """
     client = scope.get("client") or ("", 0)
     connection = _connection(client)
-    return connection if connection in _open else client[0] or ""
+    return connection if connection in _open and not has_key else client[0] or ""
 
 
 def connection_begins(client: tuple[str, int] | None) -> None:

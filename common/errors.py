@@ -2,10 +2,12 @@
 
 FactoryError                500   anything of our own that has no better name
 ├── MalformedRequest        400   the body is not JSON
+├── Unauthorized            401   the request brings no key, or a wrong one
 ├── RequestTooSlow          408   headers or body do not come
 ├── PayloadTooLarge         413   the body is over `max_body_bytes`
 ├── AnswerTooLarge          413   the answer is over what the platform sends
 ├── UnsupportedMediaType    415   the body is not declared as JSON
+├── TooManyRequests         429   the caller has had what it may have; it may come back after `retry_after` seconds
 ├── HeadersTooLarge         431   the headers are over `header_bytes`
 ├── InvalidInput            422   a field is out of range; `errors` names every one
 ├── ClientDisconnected      499   nobody is left to read the answer (only ever seen in the log)
@@ -67,6 +69,21 @@ class MalformedRequest(FactoryError):
     status, slug, title = 400, "malformed-request", "Malformed request"
 
 
+class Unauthorized(FactoryError):
+    status, slug, title = 401, "unauthorized", "Unauthorized"
+
+    def __init__(self, detail: str, *, is_wrong: bool) -> None:
+        """`is_wrong`: a key was brought, but there is no such key."""
+        super().__init__(detail)
+        self.is_wrong = is_wrong
+
+    @property
+    def headers(self) -> dict[str, str]:
+        # RFC 6750, section 3: a request that brings nothing is told no error.
+        error = ', error="invalid_token"' if self.is_wrong else ""
+        return {"WWW-Authenticate": f'Bearer realm="factory"{error}'}
+
+
 class NotFound(FactoryError):
     status, slug, title = 404, "not-found", "Not found"
 
@@ -101,6 +118,19 @@ class InvalidInput(FactoryError):
     def problem(self, instance: str) -> dict[str, Any]:
         errors = [{"field": error.field, "detail": error.detail} for error in self.errors]
         return super().problem(instance) | {"errors": errors}
+
+
+class TooManyRequests(FactoryError):
+    status, slug, title = 429, "too-many-requests", "Too many requests"
+
+    def __init__(self, detail: str, retry_after: float) -> None:
+        """`retry_after` is in seconds; it is sent rounded up, at least 1."""
+        super().__init__(detail)
+        self.retry_after = max(1, math.ceil(retry_after))
+
+    @property
+    def headers(self) -> dict[str, str]:
+        return {"Retry-After": str(self.retry_after)}
 
 
 class ClientDisconnected(FactoryError):

@@ -1,14 +1,16 @@
 """A fair queue: it decides whose work is served next when there is more work than time.
 
-Weighted fair queueing (Demers, Keshav, Shenker 1989) in two levels. Callers share what is served among them, and the
-requests of one caller share what that caller gets. Each level has a virtual clock: it runs as fast as one of those
-that wait is served. An item's tag is the time on that clock at which it would be finished if all who wait were served
-side by side; the item with the least tag is next. So a newcomer with little work goes ahead of those who want much or
-have had much, and since the clock runs on, nobody waits for ever: the others' work that goes ahead of an item is
-bounded by its own cost times the number of those who wait.
+Weighted fair queueing (Demers, Keshav, Shenker 1989) in two levels. Callers share what is served among them by their
+weights, and the requests of one caller share alike what that caller gets. Each level has a virtual clock: it runs as
+fast as one of weight 1 that waits is served. To a caller of another weight an item costs its cost divided by the
+weight. An item's tag is the time on that clock at which it would be finished if all who wait were served side by side;
+the item with the least tag is next. So a newcomer with little work goes ahead of those who want much or have had much,
+and since the clock runs on, nobody waits for ever: the others' work that goes ahead of an item is bounded by its own
+cost times the weights of those who wait, divided by its caller's own.
 
 Worked example: A has three items that cost 10 each, then B comes with one that costs 2. The tags of A are 10, 20, 30,
-that of B is 2: B is served before all that A has waiting.
+that of B is 2: B is served before all that A has waiting. Were its weight 0.1, its tag would be 20, the same as that of
+A's second item, which came first: B would be served after two of A's.
 """
 
 from collections import OrderedDict
@@ -48,6 +50,7 @@ class _Entry(Generic[T]):
 class _Caller(Generic[T]):
     """`served`: on the callers' clock, when all that this one was given is finished; `clock`: that of its requests."""
 
+    weight: float = 1.0
     served: float = 0.0
     clock: float = 0.0
     finished: OrderedDict[int, float] = field(default_factory=OrderedDict)
@@ -79,6 +82,7 @@ class FairQueue(Generic[T]):
         if caller is None:
             caller = self._callers[flow.caller] = _Caller()
             self._forget_idle()
+        caller.weight = flow.weight
         if not caller.waiting:
             caller.served = max(caller.served, self._clock)
         self._number += 1
@@ -149,8 +153,8 @@ class FairQueue(Generic[T]):
     def charge(self, flow: Flow, cost: float) -> None:
         """Something of `flow` has cost this much more (or less) than was said when it was pushed."""
         if (caller := self._callers.get(flow.caller)) is not None:
-            self._clock = max(0.0, self._clock + cost / max(1, self._active()))
-            caller.served = max(self._clock, caller.served + cost)
+            self._clock = max(0.0, self._clock + cost / (self._active() or caller.weight))
+            caller.served = max(self._clock, caller.served + cost / caller.weight)
             if flow.request in caller.finished:
                 caller.finished[flow.request] = max(caller.clock, caller.finished[flow.request] + cost)
 
@@ -158,13 +162,14 @@ class FairQueue(Generic[T]):
         caller = self._callers[entry.flow.caller]
         self._clock += entry.cost / self._active()
         caller.clock += entry.cost / caller.requests()
-        caller.served += entry.cost
+        caller.served += entry.cost / caller.weight
         del caller.waiting[entry.item]
         self._length -= 1
         self._callers.move_to_end(entry.flow.caller)
 
-    def _active(self) -> int:
-        return sum(1 for caller in self._callers.values() if caller.waiting)
+    def _active(self) -> float:
+        """The weights of all callers that wait."""
+        return sum(caller.weight for caller in self._callers.values() if caller.waiting)
 
     def _ordered(self) -> Iterator[_Entry[T]]:
         """Every entry in the order of service: a heap of callers by the tag of what is next of each."""
@@ -182,9 +187,8 @@ class FairQueue(Generic[T]):
             if entries[name]:
                 heappush(heap, self._next(name, tag, entries[name]))
 
-    @staticmethod
-    def _next(name: str, served: float, waiting: list[_Entry[T]]) -> tuple[float, int, str]:
-        return served + waiting[-1].cost, waiting[-1].number, name
+    def _next(self, name: str, served: float, waiting: list[_Entry[T]]) -> tuple[float, int, str]:
+        return served + waiting[-1].cost / self._callers[name].weight, waiting[-1].number, name
 
     def _forget_idle(self) -> None:
         idle = [name for name, caller in self._callers.items() if not caller.waiting]

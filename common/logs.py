@@ -7,7 +7,7 @@ import json
 import logging
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
@@ -18,23 +18,41 @@ from common.errors import FactoryError
 access = logging.getLogger("factory.access")
 logger = logging.getLogger(__name__)
 
+# The parts of a long recording each wait in a queue.
+MOST_SPANS = 64
+# The name of a phase, when it began and when it ended.
+Span = tuple[str, float, float]
+
 
 @dataclass
 class Trace:
     """One request so far. `phases` has milliseconds by the name of a phase. `left`: the client has gone.
 
     `notes` are further fields of the log line. `problem` is the last part of the type of the error that it ended with.
+    `spans` has when each phase began and ended (`time.monotonic`); of many the first ones.
     """
 
     request_id: str
     caller: str = ""
     phases: dict[str, float] = field(default_factory=dict)
     notes: dict[str, str] = field(default_factory=dict)
+    spans: list[Span] = field(default_factory=list)
     left: bool = False
     problem: str = ""
 
-    def add(self, phase: str, milliseconds: float) -> None:
+    def add(self, phase: str, milliseconds: float, ended: float | None = None) -> None:
+        """`ended` is a time of `time.monotonic`; by default the phase ends now."""
         self.phases[phase] = self.phases.get(phase, 0.0) + milliseconds
+        if len(self.spans) < MOST_SPANS:
+            ended = time.monotonic() if ended is None else ended
+            self.spans.append((phase, ended - milliseconds / 1000, ended))
+
+    def add_in_turn(self, phases: Mapping[str, float]) -> None:
+        """Milliseconds of phases that followed each other in this order; the last one ends now."""
+        ended = time.monotonic() - sum(phases.values()) / 1000
+        for phase, milliseconds in phases.items():
+            ended += milliseconds / 1000
+            self.add(phase, milliseconds, ended)
 
     @contextmanager
     def measure(self, phase: str) -> Iterator[None]:

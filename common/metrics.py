@@ -8,6 +8,7 @@ No label holds what a caller made up: a route is a template, a method one that i
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics
 
+from common import keys
 from common.logs import Trace
 
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "CONNECT"})
@@ -57,15 +58,10 @@ def declare_phase(name: str, documentation: str, buckets: tuple[float, ...]) -> 
 declare_phase("queue", "Waiting for a turn", QUEUE_SECONDS)
 
 
-def caller_label(trace: Trace) -> str:  # noqa: ARG001
-    """Who asks, as a label: never an address, of which there are as many as strangers."""
-    return ""
-
-
 def request_ended(trace: Trace, *, method: str, route: str, status: int, seconds: float) -> None:
     """Count a request whose answer has been sent, or whose client has left."""
     known = method if method in METHODS else OTHER_METHOD
-    requests.labels(route, known, str(status), caller_label(trace)).inc()
+    requests.labels(route, known, str(status), keys.name_of(trace.caller)).inc()
     if status < LEAST_ERROR_STATUS:
         duration.labels(route).observe(seconds)
     if problem := "client-disconnected" if trace.left else trace.problem:

@@ -17,6 +17,7 @@ from common import lazy
 from common.admission import queues
 from common.cache import caches
 from common.http.headers import qualities
+from common.http.keys import make_public
 from common.lazy import ModelStatus, State
 from common.loop_lag import loop_lag
 from common.metrics import registry
@@ -29,6 +30,7 @@ OPENMETRICS, PLAIN = "application/openmetrics-text", "text/plain"
 RATE = "_tokens_per_second"
 
 router = APIRouter(tags=["metrics"])
+make_public("/metrics", when=lambda: get_settings().metrics_open)
 
 
 @router.get(
@@ -43,11 +45,6 @@ async def metrics(request: Request) -> Response:
     # What was sent is not handed on: the library would repeat some of it.
     written, media_type = choose_encoder(OPENMETRICS if is_openmetrics else PLAIN)
     return Response(written(registry), media_type=media_type)
-
-
-def is_open() -> bool:
-    """Whether the metrics need no key where other calls do."""
-    return get_settings().metrics_open
 
 
 def watch(connections: Connections) -> None:

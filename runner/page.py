@@ -10,6 +10,7 @@ from fastapi import APIRouter, Request
 from fastapi.responses import Response
 
 from common.errors import NotFound
+from common.http.keys import make_public
 
 WEB = Path(__file__).resolve().parent.parent / "web"
 INDEX = "index.html"
@@ -31,6 +32,9 @@ POLICY = (
 )
 
 router = APIRouter(include_in_schema=False)
+# The page asks for a key itself.
+for path in ("/", "/docs", "/web"):
+    make_public(path)
 
 
 @dataclass(frozen=True)

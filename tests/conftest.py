@@ -97,12 +97,14 @@ def fresh_models() -> Iterator[None]:
     lazy.reset_all()
 
 
-def call(app: ASGIApp, method: str, path: str, body: object = None) -> httpx.Response:
+def call(
+    app: ASGIApp, method: str, path: str, body: object = None, headers: dict[str, str] | None = None
+) -> httpx.Response:
     """What `app` answers, in this process."""
 
     async def request() -> httpx.Response:
         async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://test") as client:
-            return await client.request(method, path, json=body)
+            return await client.request(method, path, json=body, headers=headers)
 
     return asyncio.run(request())
 

@@ -21,7 +21,7 @@ from benchmarks.harness.folders import ROOT, save
 from benchmarks.harness.service import stop_cleanly
 from benchmarks.harness.table import head, line
 from benchmarks.harness.wire import Addresses
-from benchmarks.siege import connections, crowds, memory, mixed, neighbours
+from benchmarks.siege import connections, crowds, keys, memory, mixed, neighbours
 from benchmarks.siege.idle import idle
 from benchmarks.siege.plan import Row, Scenario, Siege
 
@@ -30,6 +30,7 @@ SCENARIOS: dict[str, Scenario] = {
     "extract": neighbours.extract,
     "summarize": neighbours.summarize,
     "audio": neighbours.audio,
+    "keys": keys.keys,
     "overload": crowds.overload,
     "impatient": crowds.impatient,
     "articles": crowds.articles,

@@ -12,17 +12,53 @@ from starlette.exceptions import HTTPException
 
 from common.errors import FactoryError, FieldError, InvalidInput, MalformedRequest, UnsupportedMediaType
 from common.http.bodies import BodyLimit
-from common.http.middleware import RequestScope
+from common.http.cors import Cors
+from common.http.keys import Keys, is_public
+from common.http.middleware import RequestScope, UnexpectedErrors
 from common.http.problems import PROBLEM_JSON, http_problem_response, problem_response
+from common.http.quotas import Quotas
+from common.keys import KEY_HEADER
 from common.version import VERSION
 
 # An error names so many fields; of the others it gives the number.
 MOST_FIELD_ERRORS = 20
+_TEXT = {"schema": {"type": "string"}}
+_SECONDS = {"schema": {"type": "integer", "minimum": 1}}
 PROBLEM_RESPONSES: dict[int | str, dict[str, Any]] = {
-    "default": {"description": "Any error: RFC 9457 problem details", "content": {PROBLEM_JSON: {}}}
+    401: {
+        "description": "The service has keys, and the request brings none of them",
+        "content": {PROBLEM_JSON: {}},
+        "headers": {"WWW-Authenticate": _TEXT},
+    },
+    429: {
+        "description": "The caller has had what it may have; `Retry-After` is when it may have more",
+        "content": {PROBLEM_JSON: {}},
+        "headers": {"Retry-After": _SECONDS, "RateLimit": _TEXT, "RateLimit-Policy": _TEXT},
+    },
+    "default": {"description": "Any error: RFC 9457 problem details", "content": {PROBLEM_JSON: {}}},
+}
+# None is needed where the service has no keys.
+SECURITY: list[dict[str, list[str]]] = [{}, {"bearer": []}, {"apiKey": []}]
+SECURITY_SCHEMES = {
+    "bearer": {"type": "http", "scheme": "bearer"},
+    "apiKey": {"type": "apiKey", "in": "header", "name": KEY_HEADER},
 }
 
 Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[None]]
+
+
+class _App(FastAPI):
+    def openapi(self) -> dict[str, Any]:
+        """With the keys that a request may bring, and nothing of them where none is looked at."""
+        schema = super().openapi()
+        schema.setdefault("components", {})["securitySchemes"] = SECURITY_SCHEMES
+        schema["security"] = SECURITY
+        for path, operations in schema["paths"].items():
+            for operation in operations.values() if is_public(path) else ():
+                operation["security"] = []
+                for status in ("401", "429"):
+                    operation["responses"].pop(status, None)
+        return schema
 
 
 def create_app(*routers: APIRouter, title: str = "The Factory", lifespan: Lifespan | None = None) -> FastAPI:
@@ -30,8 +66,15 @@ def create_app(*routers: APIRouter, title: str = "The Factory", lifespan: Lifesp
 
     FastAPI's own documentation pages are off: they load their scripts from a CDN and stay blank without one.
     """
-    app = FastAPI(
-        title=title, version=VERSION, docs_url=None, redoc_url=None, lifespan=lifespan, responses=PROBLEM_RESPONSES
+    app = _App(
+        title=title,
+        version=VERSION,
+        docs_url=None,
+        redoc_url=None,
+        lifespan=lifespan,
+        responses=PROBLEM_RESPONSES,
+        # FastAPI's own would tell a collector of values that were sent; ours is `common.http.tracing`.
+        telemetry={"tracing": False, "metrics": False, "logs": False},
     )
     # A redirect would name whatever host the request came with. A slash at the end is answered as without it.
     app.router.redirect_slashes = False
@@ -40,7 +83,9 @@ def create_app(*routers: APIRouter, title: str = "The Factory", lifespan: Lifesp
     app.add_exception_handler(FactoryError, _on_factory_error)
     app.add_exception_handler(RequestValidationError, _on_validation_error)
     app.add_exception_handler(HTTPException, _on_http_exception)
-    app.add_middleware(BodyLimit)
+    # The last one added is the first to see a request.
+    for middleware in (BodyLimit, Quotas, Keys, UnexpectedErrors, Cors):
+        app.add_middleware(middleware)
     app.add_middleware(RequestScope, routes=[route for router in routers for route in _declared(router)])
     return app
 

@@ -76,7 +76,7 @@ class BodyLimit:
             if body is not None:
                 await self.app(scope, _replayed(body, receive), send)
         except _Refused as refused:
-            await _refuse(refused.error, scope, more, receive, send)
+            await refuse(refused.error, scope, more, receive, send)
         finally:
             share.grow_to(0)
 
@@ -185,13 +185,26 @@ def _replayed(body: bytes, receive: Receive) -> Receive:
     return replay
 
 
-async def _refuse(error: FactoryError, scope: Scope, more: bool, receive: Receive, send: Send) -> None:
-    response = problem_response(error, scope, {"Connection": "close"} if more else None)
+async def refuse(
+    error: FactoryError, scope: Scope, more: bool, receive: Receive, send: Send, *, closes: bool = True
+) -> None:
+    """Answer with `error`. `more`: the body is not all there yet; what still comes is thrown away, and the connection
+    is closed then, unless the body is known to be small."""
+    response = problem_response(error, scope, {"Connection": "close"} if more and closes else None)
     await send({"type": "http.response.start", "status": error.status, "headers": response.raw_headers})
     await send({"type": "http.response.body", "body": response.body, "more_body": True})
     if more:
         await _discard(receive)
     await send({"type": "http.response.body", "body": b""})
+
+
+async def refuse_unread(error: FactoryError, scope: Scope, receive: Receive, send: Send) -> None:
+    """Answer with `error` a request of whose body nothing was read. A small one is about to be there."""
+    headers = Headers(scope=scope)
+    declared = headers.get("content-length", "0")
+    known = "transfer-encoding" not in headers and declared.isdecimal()
+    size = int(declared[:20]) if known else SMALL_BYTES + 1
+    await refuse(error, scope, size > 0, receive, send, closes=size > SMALL_BYTES)
 
 
 async def _discard(receive: Receive) -> None:

@@ -1,4 +1,4 @@
-"""Around every request: its id, `Server-Timing`, line in the log, metrics, and an answer to unexpected exceptions."""
+"""Around every request: its id and caller, `Server-Timing`, line in the log, metrics, answer to what is unexpected."""
 
 import asyncio
 import logging
@@ -11,9 +11,11 @@ from fastapi.routing import APIRoute
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from common import logs, metrics
+from common import keys, logs, metrics
 from common.callers import begin_flow, caller_of, holder_of
 from common.errors import ClientDisconnected, FactoryError, Unavailable
+from common.http import tracing
+from common.http.keys import routed_path
 from common.http.problems import problem_response
 
 logger = logging.getLogger(__name__)
@@ -39,39 +41,71 @@ class RequestScope:
             return
         begun = time.monotonic()
         method, scope = scope["method"], _plain(scope)
-        offered = Headers(scope=scope).get("x-request-id", "")
-        caller = begin_flow(caller_of(scope), holder_of(scope)).caller
-        trace = logs.begin_trace(offered if SANE_REQUEST_ID.fullmatch(offered) else _new_request_id(), caller)
+        headers = Headers(scope=scope)
+        request_id = headers.get("x-request-id", "")
+        caller = _begin_flow(scope, headers)
+        trace = logs.begin_trace(request_id if SANE_REQUEST_ID.fullmatch(request_id) else _new_request_id(), caller)
         answer = _Answer(trace, method == "HEAD", send)
         metrics.in_progress.inc()
         try:
             await self.app(scope, receive, answer.send)
-        except asyncio.CancelledError:
-            # The server is told to stop and has waited for as long as it may.
-            if not answer.status:
-                stopped = Unavailable("the service is being stopped", 1)
-                await problem_response(stopped, scope)(scope, receive, answer.send)
-            raise
-        except Exception as error:
-            if not answer.status:
-                await problem_response(logs.unexpected(), scope)(scope, receive, answer.send)
-            elif not _is_told_by_returning(error, scope):
-                raise
         finally:
             route = self._template(scope)
-            seconds = time.monotonic() - begun
+            ended = time.monotonic()
+            seconds = ended - begun
             # A stream's status was sent before its client left.
             shown = ClientDisconnected.status if trace.left else answer.status
             logs.log_request(trace, method=method, route=route, status=shown, total_ms=seconds * 1000)
             metrics.in_progress.dec()
             metrics.request_ended(trace, method=method, route=route, status=shown, seconds=seconds)
+            tracing.record(trace, scope, method=method, route=route, status=shown, begun=begun, ended=ended)
 
     def _template(self, scope: Scope) -> str:
         """The path of the route, as it is declared."""
         if "route" not in scope:
-            refused = next((route for route in self._routes if route.path_regex.match(scope["path"])), None)
+            refused = next((route for route in self._routes if route.path_regex.match(routed_path(scope))), None)
             return UNMATCHED if refused is None else refused.path
         return getattr(scope["route"], "path", UNMATCHED)
+
+
+class UnexpectedErrors:
+    """Answers for what nobody else has answered for. Within what adds headers to every answer."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        has_begun = False
+
+        async def watched(message: Message) -> None:
+            nonlocal has_begun
+            has_begun = True
+            await send(message)
+
+        try:
+            await self.app(scope, receive, watched)
+        except asyncio.CancelledError:
+            # The server is told to stop and has waited for as long as it may.
+            if not has_begun:
+                stopped = Unavailable("the service is being stopped", 1)
+                await problem_response(stopped, scope)(scope, receive, send)
+            raise
+        except Exception as error:
+            if not has_begun:
+                await problem_response(logs.unexpected(), scope)(scope, receive, send)
+            elif not _is_told_by_returning(error, scope):
+                raise
+
+
+def _begin_flow(scope: Scope, headers: Headers) -> str:
+    """Name the caller: by its key, if there is such a key, else by its address."""
+    key = keys.matching(keys.offered(headers)) if keys.are_set() else None
+    if key is None:
+        return begin_flow(caller_of(scope), holder_of(scope)).caller
+    return begin_flow(key.name, holder_of(scope, has_key=True), key.weight).caller
 
 
 class _Answer:

@@ -8,20 +8,23 @@ is from.
 import os
 import sys
 from collections.abc import Iterator
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, Field, ValidationError
+from pydantic import BaseModel, Field, SecretStr, ValidationError
+from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from common import host
+from common.settings.keys import BadKeys, Key, keys_of
 from common.settings.profiles import PROFILE_NAMES, PROFILES, Profile, flat, profile_defaults
 from common.settings.sections import (
     ROOT,
     AudioSettings,
     ExtractSettings,
     HomePath,
+    Origins,
     Precision,
     Proxies,
     ServerSettings,
@@ -52,6 +55,8 @@ __all__ = [
 PREFIX = "FACTORY_"
 # A build argument of the image; a Space hands its variables to the build and to the service alike.
 NOT_A_SETTING = "FACTORY_PRELOAD"
+# What neither a message nor the list of all settings shows.
+SECRETS = {("api_keys",)}
 
 
 class ProfileDefaults(PydanticBaseSettingsSource):
@@ -99,11 +104,35 @@ class Settings(BaseSettings):
     trusted_proxies: Proxies = Field(
         "", description="addresses and networks whose X-Forwarded-For and -Proto are believed, with commas; *: any"
     )
+    api_keys: SecretStr | None = Field(
+        None,
+        description="who may call: `desk:KEY,pulse:sha256=HEX`, names with keys, or their SHA-256; none: everybody",
+    )
+    api_keys_file: HomePath | None = Field(None, description="a file with more of them, one a line")
+    api_key_weights: str = Field(
+        "",
+        description="shares of keys while callers wait for each other: `desk=3`; all others have 1",
+    )
+    cors_origins: Origins = Field(
+        "", description="origins whose pages may call, with commas: `https://desk.example`; *: any"
+    )
+    requests_at_work: int | None = Field(
+        None, ge=1, description="of one caller, in all functions together; one more is answered 429"
+    )
     metrics_open: bool = Field(False, description="answer /metrics without a key, where other calls need one")
+    mcp: bool = Field(
+        False, description="the functions as tools of the Model Context Protocol at /mcp; needs requirements/mcp.txt"
+    )
     server: ServerSettings = ServerSettings()
     summarize: SummarizeSettings = SummarizeSettings()
     extract: ExtractSettings = ExtractSettings()
     audio: AudioSettings = AudioSettings()
+
+    @cached_property
+    def keys(self) -> dict[str, Key]:
+        """The keys by name; none: whoever reaches the service may use it. Raises BadKeys."""
+        listed = None if self.api_keys is None else self.api_keys.get_secret_value()
+        return keys_of(listed, self.api_keys_file, self.api_key_weights)
 
     @classmethod
     def settings_customise_sources(
@@ -133,13 +162,19 @@ def cpu_threads(setting: int) -> int:
 def load_settings() -> Settings:
     """Read every source afresh; raises InvalidSettings."""
     ours = sorted(name for name in os.environ if name.upper().startswith(PREFIX) and name != NOT_A_SETTING)
-    known = _known() if ours else set()
-    # Below a known section pydantic reports the unknown name itself.
-    lines = [_unknown_line(name, known) for name in ours if name.upper().partition("__")[0] not in known]
+    known, sections = _known() if ours else (set(), set())
+    # Below a known section pydantic reports the unknown name itself; below a single setting nobody would.
+    beside = [name for name in ours if name.upper().partition("__")[0] not in sections]
+    lines = [_unknown_line(name, known) for name in beside if name.upper() not in known]
     try:
         settings = Settings()
+        # Read here, so that a bad one ends the start.
+        _ = settings.keys
     except ValidationError as error:
-        lines += [f"{variable(item['loc'])}: {item['msg']} (it is {item['input']!r})" for item in error.errors()]
+        lines += [f"{variable(item['loc'])}: {item['msg']} (it is {_shown(item)})" for item in error.errors()]
+        raise InvalidSettings(lines) from None
+    except BadKeys as error:
+        lines += [f"{variable((name,))}: {detail}" for name, detail in error.found]
         raise InvalidSettings(lines) from None
     except ValueError as error:
         raise InvalidSettings([*lines, f"settings: {error}"]) from None
@@ -189,9 +224,16 @@ def variable(path: tuple[int | str, ...]) -> str:
     return PREFIX + "__".join(str(part) for part in path).upper()
 
 
-def _known() -> set[str]:
-    names = {variable(path) for path, _ in leaves(Settings.model_construct())}
-    return names | {variable((name,)) for name in Settings.model_fields}
+def _known() -> tuple[set[str], set[str]]:
+    """The variables of all settings, and of the sections."""
+    paths = [path for path, _ in leaves(Settings.model_construct())]
+    sections = {variable(path[:1]) for path in paths if len(path) > 1}
+    return {variable(path) for path in paths} | sections, sections
+
+
+def _shown(item: ErrorDetails) -> str:
+    """The value that is bad, unless it is a secret."""
+    return "not shown" if item["loc"][:1] in SECRETS else repr(item["input"])
 
 
 def _unknown_line(name: str, known: set[str]) -> str:

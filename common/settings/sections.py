@@ -32,6 +32,18 @@ def _proxies(value: str) -> str:
 Proxies = Annotated[str, AfterValidator(_proxies)]
 
 
+def _origins(value: str) -> str:
+    for name in value.split(",") if value not in ("", "*") else ():
+        if not ORIGIN.fullmatch(name.strip()):
+            raise ValueError(f"{name.strip()!r} is no origin such as https://desk.example:8443")
+    return value
+
+
+# As browsers send it (RFC 6454, 6.2), with commas; `*` is any.
+Origins = Annotated[str, AfterValidator(_origins)]
+ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://([a-z0-9._-]+|\[[0-9a-f:.]+\])(:[0-9]{1,5})?", re.ASCII)
+
+
 def _locales(value: str) -> str:
     for name in value.split(",") if value else ():
         if not re.fullmatch(r"[a-z]{2,3}(-[A-Za-z]+)*", name.strip(), re.ASCII):
@@ -64,7 +76,16 @@ class ServerSettings(Section):
     )
 
 
-class SummarizeSettings(Section):
+class MeteredSection(Section):
+    """Of a function that a caller may use so often and for so much within a minute."""
+
+    requests_per_minute: int | None = Field(None, ge=1, description="of one caller; one more is answered 429")
+    characters_per_minute: int | None = Field(
+        None, ge=1, description="of all texts of one caller; one more is answered 429, and a longer text 422"
+    )
+
+
+class SummarizeSettings(MeteredSection):
     model: str = Field("llama-3-8b", description="a preset, hf://owner/name/file.gguf, a URL or a path to a GGUF")
     adapter: str | None = Field(
         None,
@@ -122,7 +143,7 @@ class SummarizeSettings(Section):
     cache_folder: HomePath = Field(Path("~/.cache/segmento-factory"), description="where its outcome is kept")
 
 
-class ExtractSettings(Section):
+class ExtractSettings(MeteredSection):
     engine: Literal["onnx", "gliner"] = Field(
         "onnx", description="gliner: the reference library, on a torch checkpoint"
     )
@@ -158,7 +179,7 @@ class ExtractSettings(Section):
     max_answer_bytes: int = Field(8_388_608, ge=65_536, description="of all entities of one answer; over it: 413")
 
 
-class AudioSettings(Section):
+class AudioSettings(MeteredSection):
     engine: Literal["auto", "edge-tts", "piper", "espeak-ng"] = Field(
         "auto",
         description="auto: edge-tts; Piper when the speech cloud fails before its first sound; espeak-ng when there is "

@@ -8,6 +8,7 @@ from fastapi import Request
 from fastapi.responses import Response
 
 from common.errors import NotFound
+from common.http.cors import expose
 from common.http.deadlines import deadline
 from common.http.disconnects import cancelled_on_disconnect
 from common.logs import trace
@@ -37,6 +38,7 @@ AUDIO_HEADERS: dict[str, Any] = {
     "ETag": _TEXT,
     "Content-Location": {**_TEXT, "description": "where the sound can be had again while it is kept"},
 }
+expose(*AUDIO_HEADERS)
 _BYTES = {"schema": {"type": "string", "format": "binary"}}
 SOUND_CONTENT = {sound.media_type: _BYTES for sound in SOUNDS.values()}
 KNOWN_RESPONSES: dict[int | str, dict[str, Any]] = {

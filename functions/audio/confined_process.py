@@ -19,6 +19,7 @@ from typing import Any
 
 from cachetools import LRUCache
 
+from common.child import harmless_environment
 from functions.audio.confined_child import DONE, FRAME, PART, READY
 
 logger = logging.getLogger(__name__)
@@ -48,7 +49,13 @@ class _Child:
         command = [sys.executable, "-I", "-S", "-B", str(script), library, data]
         # -I and -S: it needs the standard library only, and starts in a fraction of the time.
         self._process = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, bufsize=0, cwd="/"
+            command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            bufsize=0,
+            cwd="/",
+            env=harmless_environment(),
         )
         assert self._process.stdout is not None
         self._readable = select.poll()

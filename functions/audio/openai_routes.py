@@ -6,9 +6,10 @@ from typing import Any
 from fastapi import APIRouter, Request
 from fastapi.responses import Response, StreamingResponse
 
-from common.errors import FactoryError, InvalidInput, NotFound
+from common.errors import FactoryError, InvalidInput, NotFound, TooManyRequests, Unauthorized
 from common.http.events import EVENT_STREAM
 from common.http.problems import foreign_errors
+from common.quotas import charge_characters
 from functions.audio.answers import AUDIO_HEADERS, KNOWN_RESPONSES, SOUND_CONTENT, answer
 from functions.audio.catalogue import catalogue
 from functions.audio.openai_schemas import (
@@ -22,13 +23,20 @@ from functions.audio.openai_schemas import (
     SpeechVoiceList,
 )
 
+SPEECH = "/v1/audio/speech"
 _STARTED_AT = int(time.time())
+# What OpenAI calls errors that it has as well: their type and code.
+_OPENAI_NAMES = {
+    Unauthorized.slug: ("invalid_request_error", "invalid_api_key"),
+    TooManyRequests.slug: ("requests", "rate_limit_exceeded"),
+}
 
 
 def _openai_members(error: FactoryError) -> dict[str, Any]:
     """OpenAI's SDK shows its user `error.message` of a body, and nothing else."""
     field = error.errors[0].field if isinstance(error, InvalidInput) else None
-    return {"error": {"message": error.detail, "type": error.slug, "param": field, "code": error.slug}}
+    kind, code = _OPENAI_NAMES.get(error.slug, (error.slug, error.slug))
+    return {"error": {"message": error.detail, "type": kind, "param": field, "code": code}}
 
 
 router = APIRouter(tags=["audio"])
@@ -36,7 +44,7 @@ foreign_errors("/v1/", _openai_members)
 
 
 @router.post(
-    "/v1/audio/speech",
+    SPEECH,
     summary="POST /audio in the terms of OpenAI's API",
     response_class=StreamingResponse,
     responses={
@@ -49,6 +57,7 @@ foreign_errors("/v1/", _openai_members)
     },
 )
 async def speech(request: Request, wish: SpeechRequest) -> Response:
+    charge_characters("audio", len(wish.input), "input")
     return await answer(request, wish.audio(), wish.wanted, events=wish.stream_format == "sse")
 
 

@@ -8,6 +8,7 @@ from fastapi import APIRouter, Path, Query, Request
 from fastapi.responses import Response, StreamingResponse
 
 from common.errors import FieldError, InvalidInput
+from common.quotas import charge_characters, metered
 from common.settings import get_settings
 from functions.audio import espeak, openai_routes, piper_loading
 from functions.audio.answers import AUDIO_HEADERS, KNOWN_RESPONSES, SOUND_CONTENT, answer, kept_answer
@@ -15,6 +16,7 @@ from functions.audio.catalogue import catalogue, closest
 from functions.audio.engine import LIBRARY
 from functions.audio.errors import SpeechFailed
 from functions.audio.formats import SOUNDS, SoundName
+from functions.audio.openai_routes import SPEECH
 from functions.audio.piper_voices import piper_voice
 from functions.audio.response import RECORDINGS, wanted_format
 from functions.audio.schemas import AudioRequest, VoiceEntry, VoiceList
@@ -26,6 +28,7 @@ VOICES_SECONDS = 2.0
 _TEXT = {"schema": {"type": "string"}}
 
 router = APIRouter(tags=["audio"])
+metered("audio", "/audio", SPEECH, limits=lambda: get_settings().audio)
 
 
 @router.post(
@@ -42,6 +45,7 @@ router = APIRouter(tags=["audio"])
     },
 )
 async def audio(request: Request, wish: AudioRequest) -> Response:
+    charge_characters("audio", len(wish.text), "text")
     return await answer(request, wish, wanted_format(request))
 
 

@@ -6,11 +6,13 @@ from fastapi.responses import Response
 from common.errors import FieldError, InvalidInput
 from common.http.deadlines import deadline
 from common.http.disconnects import cancelled_on_disconnect
+from common.quotas import charge_characters, metered
 from common.settings import get_settings
 from functions.extract import service
 from functions.extract.schemas import ExtractRequest, ExtractResponse, TextsResponse
 
 router = APIRouter(tags=["extract"])
+metered("extract", "/extract", limits=lambda: get_settings().extract)
 
 
 @router.post(
@@ -22,6 +24,10 @@ router = APIRouter(tags=["extract"])
 async def extract(body: ExtractRequest, request: Request) -> Response:
     if (body.text is None) == (body.texts is None):
         raise InvalidInput([FieldError("text", "one of `text` and `texts` is required, and only one")])
+    if body.text is not None:
+        charge_characters("extract", len(body.text), "text")
+    else:
+        charge_characters("extract", sum(map(len, body.texts or ())), "texts")
     until = deadline(request, None, get_settings().extract.max_wait_seconds)
     async with cancelled_on_disconnect(request):
         answer = await service.respond(body, until)

@@ -240,8 +240,8 @@ class _Work:
     def _time(self) -> None:
         """The request's phases: waiting for the model's first window, and from there on."""
         started = self._started_at or self._came_at
-        trace().add("queue", (started - self._came_at) * 1000)
-        trace().add("model", (time.monotonic() - started) * 1000)
+        now = time.monotonic()
+        trace().add_in_turn({"queue": (started - self._came_at) * 1000, "model": (now - started) * 1000})
 
     def _name(self) -> bytes:
         return json.dumps(self._engine.name).encode()

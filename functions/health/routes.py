@@ -2,6 +2,7 @@
 
 from fastapi import APIRouter, Response
 
+from common.http.keys import make_public
 from functions.health import service
 from functions.health.schemas import HealthResponse
 
@@ -9,6 +10,8 @@ from functions.health.schemas import HealthResponse
 READY_RETRY_SECONDS = 5
 
 router = APIRouter(tags=["health"])
+# Who watches the service needs no key.
+make_public("/health")
 
 
 @router.get("/health", summary="How the process is; 200 while it lives")

@@ -18,6 +18,7 @@ from common.http.disconnects import cancelled_on_disconnect
 from common.http.events import EVENT_STREAM, UNBUFFERED
 from common.http.headers import qualities
 from common.logs import trace, unexpected
+from common.quotas import charge_characters, metered
 from common.settings import get_settings
 from functions.summarize import service
 from functions.summarize.outputs import Answer, Output, Status
@@ -29,6 +30,7 @@ HEARTBEAT_SECONDS = 5.0
 HEARTBEAT = format_sse_event(comment="still at work")
 
 router = APIRouter(tags=["summarize"])
+metered("summarize", "/summarize", limits=lambda: get_settings().summarize)
 
 
 class EventStream(StreamingResponse):
@@ -49,8 +51,7 @@ class Asked:
 
     def finished(self, answer: Answer) -> SummarizeResponse:
         """The answer with the time that this request took, whoever it was made for first, and with its offsets."""
-        for phase, milliseconds in answer.phases.items():
-            trace().add(phase, milliseconds)
+        trace().add_in_turn(answer.phases)
         trace().notes.update(answer.notes)
         milliseconds = round((time.monotonic() - self.begun) * 1000)
         own: dict[str, object] = {"inference_time_ms": milliseconds}
@@ -71,6 +72,7 @@ async def summarize(body: SummarizeRequest, request: Request, response: Response
     settings = get_settings().summarize
     wait = preferred_wait(request, settings.max_wait_seconds)
     until = deadline(request, settings.deadline_seconds, settings.max_wait_seconds)
+    charge_characters("summarize", len(body.text), "text")
     if wait is not None:
         response.headers["Preference-Applied"] = f"wait={wait}"
     stream = body.stream or _wants_events(request)

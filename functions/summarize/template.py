@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from common.child import harmless_environment
 from common.errors import ModelLoadFailed
 
 CHILD = Path(__file__).with_name("template_child.py")
@@ -95,7 +96,12 @@ def _render(template: str, conversations: Sequence[Messages], variables: Mapping
     command = [sys.executable, "-I", "-B", str(CHILD)]
     try:
         done = subprocess.run(
-            command, input=json.dumps(order).encode(), capture_output=True, cwd="/", timeout=LIMIT_WAIT_SECONDS
+            command,
+            input=json.dumps(order).encode(),
+            capture_output=True,
+            cwd="/",
+            env=harmless_environment(),
+            timeout=LIMIT_WAIT_SECONDS,
         )
     except subprocess.TimeoutExpired:
         raise ModelLoadFailed(f"its chat template is not done after {LIMIT_WAIT_SECONDS} s") from None

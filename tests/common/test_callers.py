@@ -47,6 +47,18 @@ def test_a_client_is_its_connection_as_long_as_that_is_open() -> None:
     connection_ends(other)
 
 
+def test_a_client_with_a_key_is_its_address_on_any_connection() -> None:
+    one, other = ("192.0.2.7", 1234), ("192.0.2.7", 1235)
+    connection_begins(one)
+    connection_begins(other)
+    holder = holder_of({"client": one}, has_key=True)
+    assert holder == holder_of({"client": other}, has_key=True) == "192.0.2.7"
+    connection_ends(one)
+    assert may_come_back(holder)
+    assert holder != holder_of({"client": ("192.0.2.8", 1)}, has_key=True)
+    connection_ends(other)
+
+
 @pytest.mark.parametrize(
     ("client", "holder"),
     [

@@ -106,18 +106,25 @@ def test_what_is_remembered_of_callers_and_requests_is_bounded() -> None:
     assert len(of._callers["one"].finished) < 1000
 
 
-def got_by_busy_callers(sizes: tuple[float, float, float], requests: list[int], rounds: int) -> list[float]:
-    """What three callers get who have three items each waiting at any time; their numbers of requests come in turn."""
+Three = tuple[float, float, float]
+
+
+def got_by_busy_callers(sizes: Three, requests: list[int], rounds: int, weights: Three = (1, 1, 1)) -> list[float]:
+    """What three callers get, divided by their weights, who have three items each waiting at any time; their numbers of
+    requests come in turn."""
     of: FairQueue[str] = FairQueue()
     costs, got = dict(zip("abc", sizes, strict=True)), dict.fromkeys("abc", 0.0)
+    weight = dict(zip("abc", weights, strict=True))
     for caller in costs:
         for number in range(3):
-            of.push(f"{caller}{number}", Flow(caller, number), costs[caller])
+            of.push(f"{caller}{number}", Flow(caller, number, weight=weight[caller]), costs[caller])
     for number in range(3, 3 + rounds):
         item = of.pop()
         assert item is not None
-        got[item[0]] += costs[item[0]]
-        of.push(f"{item[0]}{number}", Flow(item[0], requests[number % len(requests)]), costs[item[0]])
+        caller = item[0]
+        got[caller] += costs[caller] / weight[caller]
+        flow = Flow(caller, requests[number % len(requests)], weight=weight[caller])
+        of.push(f"{caller}{number}", flow, costs[caller])
     return list(got.values())
 
 
@@ -125,7 +132,7 @@ def got_by_busy_callers(sizes: tuple[float, float, float], requests: list[int], 
     st.tuples(*[st.floats(0.1, 100)] * 3), st.lists(st.integers(0, 999), min_size=1, max_size=50), st.integers(1, 300)
 )
 def test_busy_callers_get_the_same_whatever_the_size_of_their_items(
-    sizes: tuple[float, float, float], requests: list[int], rounds: int
+    sizes: Three, requests: list[int], rounds: int
 ) -> None:
     got = got_by_busy_callers(sizes, requests, rounds)
     assert max(got) - min(got) <= 2 * max(sizes)
@@ -134,3 +141,60 @@ def test_busy_callers_get_the_same_whatever_the_size_of_their_items(
 def test_what_busy_callers_get_does_not_drift_apart_over_a_long_time() -> None:
     got = got_by_busy_callers((1.0, 3.0, 10.0), [number * number for number in range(31)], 3000)
     assert max(got) - min(got) <= 2 * 10.0
+
+
+weights = st.tuples(*[st.floats(0.01, 100)] * 3)
+
+
+@given(st.tuples(*[st.floats(0.1, 100)] * 3), weights, st.integers(1, 300))
+def test_busy_callers_get_shares_by_their_weights(sizes: Three, given_weights: Three, rounds: int) -> None:
+    got = got_by_busy_callers(sizes, [1, 2, 3], rounds, given_weights)
+    most = max(size / weight for size, weight in zip(sizes, given_weights, strict=True))
+    assert max(got) - min(got) <= 2 * most * (1 + 1e-9)
+
+
+def test_a_caller_of_three_times_the_weight_is_served_three_times_as_often() -> None:
+    of: FairQueue[str] = FairQueue()
+    for number in range(40):
+        of.push(f"a{number}", Flow("a", number, weight=3.0), 1.0)
+        of.push(f"b{number}", Flow("b", number), 1.0)
+    assert sum(item.startswith("a") for item in drained(of)[:40]) == 30
+
+
+@given(weights, st.floats(0.1, 100))
+def test_nobody_starves_beside_others_of_any_weight(given_weights: Three, cost: float) -> None:
+    """What goes ahead is bounded by the own cost times the others' weights for each of the own, and an item of each."""
+    mine, one, other = given_weights
+    of: FairQueue[str] = FairQueue()
+    bound = cost * (one + other) / mine
+    for number in range(2):
+        of.push(f"one {number}", Flow("one", number, weight=one), bound / 8)
+        of.push(f"other {number}", Flow("other", number, weight=other), bound / 8)
+    of.push("mine", Flow("mine", 0, weight=mine), cost)
+    ahead, number = 0.0, 2
+    while (item := of.pop()) != "mine":
+        assert item is not None
+        ahead, number = ahead + bound / 8, number + 1
+        caller = item.partition(" ")[0]
+        of.push(f"{caller} {number}", Flow(caller, number, weight=one if caller == "one" else other), bound / 8)
+        assert ahead <= bound + 3 * bound / 8
+
+
+def test_the_worked_example_with_a_weight_is_true() -> None:
+    of = queue(*((f"a{n}", "a", n, 10.0) for n in range(3)))
+    of.push("b", Flow("b", 0, weight=0.1), 2.0)
+    assert drained(of) == ["a0", "a1", "b", "a2"]
+
+
+def test_more_than_was_said_is_charged_by_the_weight() -> None:
+    def served_after_a_charge(weight: float) -> list[str]:
+        of: FairQueue[str] = FairQueue()
+        for number in range(2):
+            of.push(f"a{number}", Flow("a", number, weight=weight), 1.0)
+        of.push("b", Flow("b", 2), 3.5)
+        assert of.pop() == "a0"
+        of.charge(Flow("a", 0, weight=weight), 5.0)
+        return drained(of)
+
+    assert served_after_a_charge(1.0) == ["b", "a1"]
+    assert served_after_a_charge(10.0) == ["a1", "b"]

@@ -53,6 +53,13 @@ def test_each_bad_value_is_one_line_that_names_its_variable(settings_env: Settin
     assert "FACTORY_AUDIO__SPEED: " in lines
 
 
+def test_what_is_below_a_single_setting_is_not_passed_over(settings_env: SettingsEnv) -> None:
+    # Else the service would be open to all, and its operator believe that it is not.
+    settings_env(API_KEYS__DESK="desk-0123456789abcdef")
+    with pytest.raises(InvalidSettings, match="FACTORY_API_KEYS__DESK: unknown setting; did you mean FACTORY_API_KEYS"):
+        load_settings()
+
+
 def test_printed_settings_say_where_each_is_from(tmp_path: Path) -> None:
     environment = os.environ | {"FACTORY_PORT": "7999", "PYTHONPATH": str(ROOT)}
     command = [sys.executable, "-m", "common.settings"]

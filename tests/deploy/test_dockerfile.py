@@ -115,6 +115,13 @@ def test_packages_are_installed_by_hash_and_llama_cpp_for_every_cpu() -> None:
     assert all("--require-hashes" in command for command in commands if "pip install" in command)
 
 
+def test_what_the_service_can_do_without_is_installed_only_where_it_is_asked_for() -> None:
+    assert "EXTRAS=" in values(BUILD, "ARG")
+    (command,) = (command for command in values(BUILD, "RUN") if "EXTRAS" in command)
+    assert command.startswith("for extra in lambda ${EXTRAS}; do")
+    assert not any(is_ignored(f"requirements/{extra}.txt") for extra in ("lambda", "traces", "mcp"))
+
+
 def test_the_service_is_no_root_and_has_a_home() -> None:
     assert values(FINAL, "USER") == ["1000"]
     assert any("useradd --uid 1000 --create-home factory" in command for command in values(FINAL, "RUN"))

@@ -44,7 +44,7 @@ STATES = {
     "factory_connections": {"at_work", "waiting"},
 }
 # The framework's own errors; those of keys and limits.
-OTHER_PROBLEMS = {"not-found", "method-not-allowed", "unauthorized", "rate-limited"}
+OTHER_PROBLEMS = {"not-found", "method-not-allowed", "unauthorized", "too-many-requests"}
 
 
 @dataclass(frozen=True)

@@ -9,13 +9,12 @@ import httpx
 import pytest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as openmetrics
 
-from common.settings import get_settings
+import local_runner
 from functions.audio.handler import app as audio_app
 from functions.audio.pieces import BYTES_PER_SECOND
 from functions.extract.handler import app as extract_app
 from functions.health.handler import app as health_app
 from functions.summarize.handler import app as summarize_app
-from runner.metrics import is_open
 from tests.conftest import Runner, SettingsEnv, call, run_service, wait_until
 from tests.doubles import lead_model
 from tests.doubles.edge_server import Fault, SpeechCloud
@@ -26,6 +25,8 @@ PLAIN, OPENMETRICS = (
     "text/plain; version=0.0.4; charset=utf-8",
     "application/openmetrics-text; version=1.0.0; charset=utf-8",
 )
+
+KEY = {"X-API-Key": "a-key-of-the-night-desk"}
 
 
 class Change:
@@ -264,8 +265,24 @@ def test_a_function_by_itself_serves_no_metrics(app: Any) -> None:
     assert call(app, "GET", "/metrics").status_code == 404
 
 
-def test_only_a_setting_opens_the_metrics_where_keys_are_set(settings_env: SettingsEnv) -> None:
-    assert not get_settings().metrics_open
-    assert not is_open()
-    settings_env(METRICS_OPEN="true")
-    assert is_open()
+@pytest.mark.parametrize("opened", [False, True])
+def test_where_keys_are_set_the_metrics_need_one_unless_a_setting_opens_them(
+    settings_env: SettingsEnv, opened: bool
+) -> None:
+    settings_env(API_KEYS=f"desk:{KEY['X-API-Key']}", METRICS_OPEN=opened)
+    assert call(local_runner.app, "GET", "/metrics").status_code == (200 if opened else 401)
+    assert call(local_runner.app, "GET", "/metrics", headers=KEY).status_code == 200
+
+
+def test_the_caller_of_a_request_is_the_name_of_its_key_and_never_an_address(settings_env: SettingsEnv) -> None:
+    settings_env(API_KEYS=f"night-desk:{KEY['X-API-Key']}")
+    for headers in (KEY, {"X-API-Key": "wrong"}):
+        call(local_runner.app, "GET", "/v1/models", headers=headers)
+    text = call(local_runner.app, "GET", "/metrics", headers=KEY).text
+    callers = {
+        dict(labels).get("caller")
+        for labels in Samples(text).series()["factory_requests_total"]
+        if ("route", "/v1/models") in labels
+    }
+    assert callers >= {"night-desk", ""}
+    assert not any("127.0.0.1" in str(caller) for caller in callers)

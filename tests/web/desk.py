@@ -19,7 +19,7 @@ expect.set_options(timeout=SECONDS * 1000)
 class Desk:
     """One page in a context of its own. `errors` are what its console tells; whoever expects some clears them."""
 
-    def __init__(self, browser: Browser, url: str, **options: Any) -> None:
+    def __init__(self, browser: Browser, url: str, *, has_voices: bool = True, **options: Any) -> None:
         self.url = url
         self.context = browser.new_context(**{"viewport": {"width": 1280, "height": 900}} | options)
         self.page: Page = self.context.new_page()
@@ -35,7 +35,7 @@ class Desk:
             "said.push(document.getElementById('said').textContent)).observe("
             "document.getElementById('said'), { childList: true }))"
         )
-        self.open()
+        self.open(has_voices=has_voices)
 
     def open(self, *, has_voices: bool = True) -> None:
         """Or open it again."""

@@ -10,6 +10,7 @@ from tests.conftest import run_service
 from tests.doubles.edge_server import Fault, SpeechCloud
 from tests.web.desk import Desk, done, refuse, stream
 
+KEY = "a-key-of-the-desk-123456"
 LONG = "The city council met again on Tuesday. "
 
 
@@ -100,42 +101,40 @@ def test_a_stand_in_for_the_cloud_is_named_with_the_reason(desk: Desk) -> None:
     expect(desk.find("#house-line")).to_contain_text("Speech cloud left alone for a while")
 
 
-def test_a_key_is_asked_for_once_and_never_shown(desk: Desk) -> None:
-    def door(route: Route) -> None:
-        if route.request.headers.get("x-api-key") == "good-key":
-            route.continue_()
-        else:
-            refuse(401, "a key is needed", **{"WWW-Authenticate": "Bearer"})(route)
-
-    for path in ("/extract", "/audio", "/audio/voices"):
-        desk.answer(path, door)
-    desk.open(has_voices=False)
-    expect(desk.find("#key-dialog")).to_be_hidden()
-    desk.write()
-    desk.page.evaluate("document.querySelectorAll('#extract .run, #audio .run').forEach(button => button.click())")
-    expect(desk.find("#key-dialog")).to_be_visible()
-    expect(desk.find("#key")).to_be_focused()
-    desk.find("#key").fill("bad-key")
-    desk.find("#key").press("Enter")
-    expect(desk.find("#key-why")).to_contain_text("The key was not taken.")
-    desk.find("#key").fill("good-key")
-    desk.find("#key-dialog .primary").click()
-    expect(desk.find("#view mark").first).to_be_visible()
-    expect(desk.find("#engine")).not_to_be_empty()
-    desk.find("#extract .code summary").click()
-    shown = desk.find("#extract .code pre").all_inner_texts()
-    assert '-H "X-API-Key: $FACTORY_KEY"' in shown[0]
-    assert 'os.environ["FACTORY_KEY"]' in shown[1]
-    assert "good-key" not in desk.page.content()
-    desk.open()
-    desk.find_entities()
-    desk.find("#forget").click()
-    expect(desk.find("#forget")).to_be_hidden()
-    desk.run("extract")
-    expect(desk.find("#key-dialog")).to_be_visible()
-    desk.page.keyboard.press("Escape")
-    expect(desk.find("#extract .problem")).to_have_text("A key is needed. Run it again to give a key.")
-    forgive(desk, "status of 401")
+def test_a_key_is_asked_for_once_and_never_shown(browser: Browser, speech_cloud: SpeechCloud, tmp_path: Path) -> None:
+    settings = {"API_KEYS": f"desk:{KEY}", "AUDIO__ENDPOINT": speech_cloud.url}
+    with run_service(tmp_path / "log.txt", **settings) as runner:
+        desk = Desk(browser, runner.url, has_voices=False)
+        expect(desk.find("#house-line")).to_have_text("Everything is ready")
+        expect(desk.find("#key-dialog")).to_be_hidden()
+        desk.write()
+        desk.page.evaluate("document.querySelectorAll('#extract .run, #audio .run').forEach(button => button.click())")
+        expect(desk.find("#key-dialog")).to_be_visible()
+        expect(desk.find("#key")).to_be_focused()
+        desk.find("#key").fill("not-the-key-that-was-set")
+        desk.find("#key").press("Enter")
+        expect(desk.find("#key-why")).to_contain_text("The key was not taken.")
+        desk.find("#key").fill(KEY)
+        desk.find("#key-dialog .primary").click()
+        expect(desk.find("#view mark").first).to_be_visible()
+        expect(desk.find("#engine")).not_to_be_empty()
+        expect(desk.find("#voice option")).not_to_have_count(1)
+        desk.find("#extract .code summary").click()
+        shown = desk.find("#extract .code pre").all_inner_texts()
+        assert '-H "X-API-Key: $FACTORY_KEY"' in shown[0]
+        assert 'os.environ["FACTORY_KEY"]' in shown[1]
+        assert KEY not in desk.page.content()
+        desk.open()
+        desk.find_entities()
+        desk.find("#forget").click()
+        expect(desk.find("#forget")).to_be_hidden()
+        desk.run("extract")
+        expect(desk.find("#key-dialog")).to_be_visible()
+        desk.page.keyboard.press("Escape")
+        expect(desk.find("#extract .problem")).to_contain_text("A key is needed; send it as")
+        expect(desk.find("#extract .problem")).to_contain_text("Run it again to give a key.")
+        forgive(desk, "status of 401")
+        desk.close()
 
 
 def test_errors_are_sentences_that_say_what_to_do(desk: Desk) -> None:
