@@ -42,7 +42,8 @@ RUN for extra in lambda ${EXTRAS}; do \
 COPY common common
 COPY functions functions
 COPY runner runner
-COPY local_runner.py page.html LICENSE ./
+COPY web web
+COPY local_runner.py LICENSE ./
 COPY models/embedded models/embedded
 ENV PATH=/app/.venv/bin:$PATH \
     ORT_DISABLE_TELEMETRY=1
@@ -79,7 +80,8 @@ COPY --from=build --chown=1000:1000 /app/models models
 COPY --from=build /app/common common
 COPY --from=build /app/functions functions
 COPY --from=build /app/runner runner
-COPY --from=build /app/local_runner.py /app/page.html /app/LICENSE ./
+COPY --from=build /app/web web
+COPY --from=build /app/local_runner.py /app/LICENSE ./
 
 # HOME is said, since not every runtime looks it up: the caches of the service and of the hub's library are in it. The
 # service's own is made above, as a Space that is to preload models puts others beside it, which need not be uid 1000's.

@@ -14,6 +14,7 @@
 # make bench-exports: GLiNERs as tool chains of several years export them; is each rebuilt, equal and faster?
 # make bench-audio: /audio beside other ways to serve edge-tts, in front of a loopback cloud
 # make bench-piper: the voice that needs no cloud: its first sound, its pace, a summary beside it, other libraries
+# make screenshots: the pictures of the page in README, and its weight; needs chromium
 # make image-test: build the image with buildah and try it, offline; needs root, buildah and debootstrap
 # make siege: crowds, strangers and slow clients on the loopback, with what each row should be
 # make fuzz: what no test has thought of, against a service that lives, for FUZZ_MINUTES (30)
@@ -38,7 +39,8 @@ $(error LLAMA_BUILD is native or portable, not "$(LLAMA_BUILD)")
 endif
 
 .PHONY: run test coverage lint format lock clean bench-summarize bench-summarize-8b bench-stand-in bench-min-read bench-quality bench-condense \
-	bench-models bench-backends soak-summarize bench-extract bench-exports bench-audio bench-piper image-test siege fuzz
+	bench-models bench-backends soak-summarize bench-extract bench-exports bench-audio bench-piper image-test siege fuzz \
+	screenshots
 
 # What the service can do without: traces by OpenTelemetry, and the door for MCP.
 EXTRAS ?=
@@ -243,6 +245,10 @@ bench-piper: $(VENV)/dev.stamp $(VENV)/models.stamp $(BENCH_AUDIO)/peers.stamp $
 	$(BIN)/python -m benchmarks.audio.piper --model $(BENCH_MODELS)/llama-8b.gguf
 
 $(BENCH_AUDIO)/peers.stamp: requirements/bench-audio.txt
+
+screenshots: $(VENV)/dev.stamp $(VENV)/models.stamp
+	$(BIN)/python -m deploy.screenshots
+	$(BIN)/python -m deploy.screenshots --figures
 
 image-test: $(VENV)/dev.stamp $(VENV)/models.stamp
 	$(BIN)/python -m deploy.image_test

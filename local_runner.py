@@ -18,18 +18,15 @@ import socket
 import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from functools import lru_cache, partial
-from pathlib import Path
+from functools import partial
 
 import uvicorn
-from fastapi import APIRouter, FastAPI
-from fastapi.responses import HTMLResponse
+from fastapi import FastAPI
 from uvicorn.supervisors import ChangeReload
 
 from common import keys, logs
 from common.http import tracing
 from common.http.app import create_app
-from common.http.keys import make_public
 from common.lazy import models
 from common.loop_lag import loop_lag
 from common.memory import give_back_after_peaks, keep_together
@@ -43,27 +40,12 @@ from runner import mcp_door
 from runner.connections import Connections, limits
 from runner.metrics import router as metrics
 from runner.metrics import watch
+from runner.page import router as page
 from runner.protocol import ACCEPTED_AT_ONCE, BoundedProtocol, BoundedServer
 from runner.proxies import TrustedProxies
 
 SEND_BUFFER_BYTES = 256 * 1024
 LAST_TRACES_SECONDS = 2.0
-PAGE = Path(__file__).resolve().parent / "page.html"
-
-page = APIRouter(include_in_schema=False)
-for path in ("/", "/docs"):
-    make_public(path)
-
-
-@page.get("/")
-@page.get("/docs")
-async def index() -> HTMLResponse:
-    return HTMLResponse(_page())
-
-
-@lru_cache(maxsize=1)
-def _page() -> str:
-    return PAGE.read_text(encoding="utf-8")
 
 
 @asynccontextmanager

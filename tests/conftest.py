@@ -17,6 +17,7 @@ import pytest
 from hypothesis import settings
 from starlette.types import ASGIApp
 
+from benchmarks.harness.browser import executable
 from benchmarks.harness.service import Service, factory, run
 from common import lazy
 from common.settings import PREFIX, get_settings
@@ -40,6 +41,12 @@ Runner = Service  # `python local_runner.py` as a process of its own
 settings.register_profile("ci", max_examples=100, deadline=None, derandomize=True, database=None, print_blob=True)
 settings.register_profile("more", max_examples=2000, deadline=None, database=None, print_blob=True)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
+
+
+def pytest_report_header() -> str | None:
+    return (
+        None if executable() else "no browser is installed (chromium): the tests of the page, tests/web, are left out"
+    )
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -30,6 +30,8 @@ OPUS = Format("opus", "audio/ogg", ("audio/opus", "application/ogg"))
 # In ADTS frames.
 AAC = Format("aac", "audio/aac", ("audio/aacp", "audio/x-aac"))
 VTT, SRT = Format("vtt", "text/vtt"), Format("srt", "application/x-subrip")
+# With the time of each word; by `text/vtt; timestamps=words`.
+VTT_BY_WORD = Format("vtt-by-word", "text/vtt")
 
 SOUNDS = {wanted.name: wanted for wanted in (MP3, WAV, PCM, FLAC, OPUS, AAC)}
 BY_MEDIA_TYPE = {

@@ -14,16 +14,16 @@ from starlette.types import Receive, Scope, Send
 
 from common.errors import ClientDisconnected, FieldError, InvalidInput
 from common.http.events import EVENT_STREAM, UNBUFFERED
-from common.http.headers import qualities
+from common.http.headers import elements, qualities
 from common.logs import trace
-from functions.audio.captions import Caption, captions, srt, vtt
-from functions.audio.formats import BY_MEDIA_TYPE, MP3, SRT, VTT, Format
+from functions.audio.captions import Caption, captions, srt, vtt, vtt_by_word
+from functions.audio.formats import BY_MEDIA_TYPE, MP3, SRT, VTT, VTT_BY_WORD, Format
 from functions.audio.pieces import BYTES_PER_SECOND, Piece
 from functions.audio.ranges import content_range
 from functions.audio.service import Finished, Opening, Recording
 from functions.audio.transcoding import most_bytes, transcoded
 
-CAPTIONS: dict[Format, Callable[[Sequence[Caption]], str]] = {VTT: vtt, SRT: srt}
+CAPTIONS: dict[Format, Callable[[Sequence[Caption]], str]] = {VTT: vtt, VTT_BY_WORD: vtt_by_word, SRT: srt}
 OF_THE_SOUND = ("ETag", "Content-Location")
 # A recording that has to be whole before it is sent may be so large, in whatever format it is asked for.
 MOST_WHOLE_BYTES = 64 * 1024 * 1024
@@ -34,12 +34,19 @@ RECORDINGS = "/audio/recordings"
 
 def wanted_format(request: Request) -> Format:
     """The one of our formats that `Accept` wants most, the first of equals; MP3 if it wants none of them."""
-    named = qualities(request.headers.getlist("accept"))
+    accepted = request.headers.getlist("accept")
+    named = qualities(accepted)
     wanted: dict[Format, float] = {}
     for name, quality in named.items():
         if name in BY_MEDIA_TYPE and quality > 0:
             wanted.setdefault(BY_MEDIA_TYPE[name], quality)
-    return max(wanted, key=lambda name: wanted[name], default=MP3)
+    best = max(wanted, key=lambda name: wanted[name], default=MP3)
+    return VTT_BY_WORD if best is VTT and _is_by_word(accepted) else best
+
+
+def _is_by_word(accepted: list[str]) -> bool:
+    asked = (parameters for name, parameters in elements(accepted) if name.lower() == VTT.media_type)
+    return next(asked, {}).get("timestamps", "").lower() == "words"
 
 
 def entity_tag(opening: Opening, wanted: Format) -> str:

@@ -72,14 +72,14 @@ def is_ignored(path: str) -> bool:
 
 def test_all_that_is_copied_is_there_and_is_not_kept_outside() -> None:
     sources = [word for arguments in values(BUILD, "COPY") for word in arguments.split()[:-1]]
-    assert {"common", "functions", "runner", "local_runner.py", "page.html", "models/embedded"} <= set(sources)
+    assert {"common", "functions", "runner", "local_runner.py", "web", "models/embedded"} <= set(sources)
     for source in sources:
         assert (ROOT / source).exists(), source
         files = [ROOT / source] if (ROOT / source).is_file() else [*(ROOT / source).rglob("*.*")]
         assert any(not is_ignored(str(file.relative_to(ROOT))) for file in files), f"{source} is in .dockerignore"
 
 
-@pytest.mark.parametrize("source", ["common", "functions", "runner", "local_runner.py", "page.html", "models"])
+@pytest.mark.parametrize("source", ["common", "functions", "runner", "local_runner.py", "web", "models"])
 def test_what_the_service_is_made_of_is_in_the_final_stage(source: str) -> None:
     assert f"/app/{source}" in " ".join(values(FINAL, "COPY")).split()
 

@@ -81,6 +81,8 @@ def test_captions_and_sound_are_one_recording(client: httpx.Client, cloud: Speec
         ("application/json", "audio/mpeg"),
         ("TEXT/VTT; q=0.9", "text/vtt; charset=utf-8"),
         ("audio/mpeg, text/vtt", "audio/mpeg"),
+        ("text/vtt; timestamps=words", "text/vtt; charset=utf-8"),
+        ("text/vtt; timestamps=words; q=0.5, audio/mpeg", "audio/mpeg"),
         ("text/html, text/vtt;q=0.5, audio/mpeg", "audio/mpeg"),
         ("text/vtt;q=0, audio/mpeg", "audio/mpeg"),
         ("text/vtt;q=0", "audio/mpeg"),
@@ -89,6 +91,19 @@ def test_captions_and_sound_are_one_recording(client: httpx.Client, cloud: Speec
 )
 def test_the_first_known_format_is_given(client: httpx.Client, accept: str, media_type: str) -> None:
     assert ask(client, accept).headers["content-type"] == media_type
+
+
+def test_captions_by_word_are_asked_for_by_a_parameter_and_are_of_the_same_recording(
+    client: httpx.Client, cloud: SpeechCloud
+) -> None:
+    plain, by_word = (ask(client, accept) for accept in ("text/vtt", 'Text/VTT; Timestamps="words"'))
+    assert len(cloud.turns) == 1
+    assert plain.text == ask(client, "text/vtt; timestamps=none").text
+    assert re.sub(r"<\d\d:\d\d:\d\d\.\d{3}>", "", by_word.text) == plain.text != by_word.text
+    # Another representation: it is not known by the other's tag.
+    for known, status in ((plain, 200), (by_word, 304)):
+        headers = {"Accept": "text/vtt; timestamps=words", "If-None-Match": known.headers["etag"]}
+        assert client.post("/audio", json={"text": TEXT}, headers=headers).status_code == status
 
 
 def test_the_captions_of_a_cut_recording_are_an_error(client: httpx.Client, cloud: SpeechCloud) -> None:

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from functions.audio.captions import MAX_COLUMNS, Caption, captions, srt, vtt
+from functions.audio.captions import MAX_COLUMNS, Caption, captions, srt, vtt, vtt_by_word
 from functions.audio.pieces import Word
 from tests.strategies import joined
 
@@ -107,3 +107,27 @@ def test_subrip_numbers_its_captions() -> None:
     assert srt([Caption(0, 1500, "a < b"), Caption(1500, 2000, "end")]) == (
         "1\n00:00:00,000 --> 00:00:01,500\na < b\n\n2\n00:00:01,500 --> 00:00:02,000\nend\n"
     )
+
+
+def test_each_word_but_a_captions_first_has_its_time_before_it() -> None:
+    text = 'He said: "Go  home" & left.\nIt <was> late.'
+    assert vtt_by_word(captions(text, spoken(text), 3.0)) == (
+        "WEBVTT\n\n"
+        '00:00:00.000 --> 00:00:01.500\nHe <00:00:00.300>said: <00:00:00.600>"Go <00:00:00.900>home" &amp; '
+        "<00:00:01.200>left.\n\n"
+        "00:00:01.500 --> 00:00:02.400\nIt &lt;<00:00:01.800>was&gt; <00:00:02.100>late.\n"
+    )
+
+
+@given(st.text(max_size=200), st.floats(0, 0.5), st.floats(0.01, 90))
+def test_captions_by_word_are_the_same_captions_with_times_that_increase_within_each(
+    text: str, pace: float, seconds: float
+) -> None:
+    found = captions(text, spoken(text, pace), seconds)
+    by_word = vtt_by_word(found)
+    assert re.sub(r"<\d\d:\d\d:\d\d\.\d{3}>", "", by_word) == vtt(found)
+    for caption in found:
+        times = [caption.start, *(at for _, at in caption.words), caption.end]
+        assert times == sorted(set(times)) or caption.start >= caption.end
+        offsets = [offset for offset, _ in caption.words]
+        assert offsets == sorted(set(offsets))
