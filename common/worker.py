@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 
 from common.callers import Flow, flow
 from common.fair import FairQueue
+from common.priority import MODEL, give_way
 
 T = TypeVar("T")
 
@@ -68,6 +69,7 @@ class Worker:
             raise
 
     def _serve(self) -> None:
+        give_way(MODEL)
         while True:
             with self._changed:
                 while (job := self._queue.pop()) is None:
