@@ -1,8 +1,8 @@
 """What POST /extract takes and answers."""
 
-from typing import Annotated, Any
+from typing import Annotated
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue
 
 from common.text import not_blank, text_field, without_nul
 
@@ -42,19 +42,20 @@ class Options(BaseModel):
     multi_label: bool = Field(False, description="true: one span may carry several labels")
 
 
-def _never_null(schema: dict[str, Any]) -> None:
-    """A null is taken as if the field were not there; openapi.json speaks of the field alone."""
-    schema |= schema.pop("anyOf")[0]
-    schema.pop("default")
+# A null is taken as if the field were not there.
+ONE_OF_BOTH: list[JsonValue] = [
+    {"required": ["text"], "properties": {"text": {"type": "string"}, "texts": {"type": "null"}}},
+    {"required": ["texts"], "properties": {"texts": {"type": "array"}, "text": {"type": "null"}}},
+]
 
 
 class ExtractRequest(Options):
-    model_config = ConfigDict(json_schema_extra={"oneOf": [{"required": ["text"]}, {"required": ["texts"]}]})
+    model_config = ConfigDict(json_schema_extra={"oneOf": ONE_OF_BOTH})
 
-    text: Text | None = Field(None, description="either this or `texts`", json_schema_extra=_never_null)
+    text: Text | None = Field(None, description="either this or `texts`")
     # Each is checked by itself: a bad one has its own error among the results of the others.
     texts: Annotated[list[str], Field(min_length=1, max_length=MAX_TEXTS)] | None = Field(
-        None, description="several texts at once, each as `text` would be", json_schema_extra=_never_null
+        None, description="several texts at once, each as `text` would be"
     )
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import httpx
 import pytest
+from jsonschema import Draft202012Validator
 
 from functions.extract import service
 from functions.extract.gliner import GlinerEngine
@@ -66,11 +67,28 @@ def test_a_null_is_taken_as_if_the_field_were_not_there(runner: Runner) -> None:
     assert post(runner, text=None, texts=None).status_code == 422
 
 
-def test_openapi_json_says_that_one_of_text_and_texts_is_needed(runner: Runner) -> None:
-    schemas = httpx.get(f"{runner.url}/openapi.json").json()["components"]["schemas"]
-    request = schemas["ExtractRequest"]
-    assert request["oneOf"] == [{"required": ["text"]}, {"required": ["texts"]}]
-    assert (request["properties"]["text"]["type"], request["properties"]["texts"]["type"]) == ("string", "array")
+@pytest.mark.parametrize(
+    ("fields", "accepted"),
+    [
+        ({"text": APPLE}, True),
+        ({"text": APPLE, "texts": None}, True),
+        ({"texts": [APPLE]}, True),
+        ({"texts": [APPLE], "text": None}, True),
+        ({}, False),
+        ({"text": None}, False),
+        ({"text": None, "texts": None}, False),
+        ({"text": APPLE, "texts": [APPLE]}, False),
+        ({"text": [APPLE]}, False),
+        ({"texts": APPLE}, False),
+    ],
+    ids=str,
+)
+def test_openapi_json_says_which_of_text_and_texts_is_needed(
+    runner: Runner, fields: dict[str, object], accepted: bool
+) -> None:
+    schema = httpx.get(f"{runner.url}/openapi.json").json()["components"]["schemas"]["ExtractRequest"]
+    assert Draft202012Validator(schema).is_valid(fields) is accepted
+    assert (post(runner, **fields).status_code == 200) is accepted
 
 
 def test_a_call_that_comes_again_is_answered_from_memory(runner: Runner) -> None:
