@@ -11,7 +11,6 @@ from typing import Any, TypeVar
 
 from common.callers import Flow, flow
 from common.fair import FairQueue
-from common.priority import MODEL, give_way
 
 T = TypeVar("T")
 
@@ -69,7 +68,6 @@ class Worker:
             raise
 
     def _serve(self) -> None:
-        give_way(MODEL)
         while True:
             with self._changed:
                 while (job := self._queue.pop()) is None:

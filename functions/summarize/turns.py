@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from math import inf
 from typing import Protocol
 
-from common.priority import MODEL, give_way
 from functions.summarize.planning import Queue
 from functions.summarize.sharing import Need, shares
 
@@ -113,8 +112,6 @@ class Turns:
         return TURN_SECONDS if others else inf
 
     def _run(self) -> None:
-        # llama.cpp's own threads begin here, and are as modest.
-        give_way(MODEL)
         while True:
             with self.changed:
                 while (turn := self._next()) is None:

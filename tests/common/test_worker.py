@@ -1,14 +1,11 @@
 """The thread of a Worker outlives whatever becomes of those who wait for its work."""
 
 import asyncio
-import os
 import threading
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 
 import pytest
 
-from common.priority import MODEL
 from common.worker import Worker
 
 
@@ -48,18 +45,3 @@ def test_work_that_fails_fails_for_who_waits_for_it_only() -> None:
         return await worker.run(lambda _: "still there")
 
     assert asyncio.run(both()) == "still there"
-
-
-def test_the_event_loop_goes_before_the_work_and_before_what_the_work_begins() -> None:
-    def niceness() -> int:
-        return os.getpriority(os.PRIO_PROCESS, 0)
-
-    def work(_: threading.Event) -> tuple[int, int]:
-        with ThreadPoolExecutor(1) as pool:
-            return niceness(), pool.submit(niceness).result()
-
-    async def measured() -> tuple[int, int]:
-        return await Worker("tried").run(work)
-
-    assert niceness() < MODEL
-    assert asyncio.run(measured()) == (MODEL, MODEL)
