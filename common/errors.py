@@ -120,8 +120,8 @@ class InvalidInput(FactoryError):
         return super().problem(instance) | {"errors": errors}
 
 
-class TooManyRequests(FactoryError):
-    status, slug, title = 429, "too-many-requests", "Too many requests"
+class ComeBack(FactoryError):
+    """Another time it may be answered. Raised as what it is: one of those below."""
 
     def __init__(self, detail: str, retry_after: float) -> None:
         """`retry_after` is in seconds; it is sent rounded up, at least 1."""
@@ -131,23 +131,18 @@ class TooManyRequests(FactoryError):
     @property
     def headers(self) -> dict[str, str]:
         return {"Retry-After": str(self.retry_after)}
+
+
+class TooManyRequests(ComeBack):
+    status, slug, title = 429, "too-many-requests", "Too many requests"
 
 
 class ClientDisconnected(FactoryError):
     status, slug, title = 499, "client-disconnected", "Client disconnected"
 
 
-class Unavailable(FactoryError):
+class Unavailable(ComeBack):
     status, slug, title = 503, "unavailable", "Temporarily unavailable"
-
-    def __init__(self, detail: str, retry_after: float) -> None:
-        """`retry_after` is in seconds; it is sent rounded up, at least 1."""
-        super().__init__(detail)
-        self.retry_after = max(1, math.ceil(retry_after))
-
-    @property
-    def headers(self) -> dict[str, str]:
-        return {"Retry-After": str(self.retry_after)}
 
 
 class ModelNotReady(Unavailable):
