@@ -28,7 +28,7 @@ COPY Makefile ./
 COPY requirements/build.txt requirements/service.txt requirements/llama.cmake requirements/
 RUN make LLAMA_BUILD=portable .venv/service.stamp
 # What was needed to build and to install leaves the environment again.
-COPY requirements/lambda.txt requirements/traces.txt requirements/mcp.txt requirements/
+COPY requirements/lambda.txt requirements/traces.txt requirements/mcp.txt requirements/s3.txt requirements/
 ARG EXTRAS=
 RUN for extra in lambda ${EXTRAS}; do \
         .venv/bin/pip install --quiet --no-deps --require-hashes -r "requirements/${extra}.txt" || exit 1; \
