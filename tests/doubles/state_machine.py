@@ -27,10 +27,9 @@ LAMBDA = "arn:aws:states:::lambda:invoke"
 READ, WRITE = "arn:aws:states:::s3:getObject", "arn:aws:states:::s3:putObject"
 COMMON = {"Type", "Comment"}
 FIELDS: dict[str, set[str]] = {
-    "Pass": {"Parameters", "ResultPath", "Next"},
+    "Pass": {"InputPath", "Parameters", "ResultPath", "Next", "End"},
     "Choice": {"Choices", "Default"},
     "Fail": {"Error", "Cause", "ErrorPath", "CausePath"},
-    "Succeed": {"OutputPath"},
     "Task": {"Resource", "Parameters", "ResultSelector", "ResultPath", "TimeoutSeconds", "Retry", "Catch", "Next"},
     "Map": {
         "Label",
@@ -101,14 +100,15 @@ class StateMachine:
         context = {"Execution": {"Name": execution.name}}
         kind = state["Type"]
         if kind == "Pass":
-            return put(data, state["ResultPath"], filled(state["Parameters"], data, context)), state["Next"]
+            if "InputPath" in state:
+                return get(data, state["InputPath"]), state.get("Next")
+            return put(data, state["ResultPath"], filled(state["Parameters"], data, context)), state.get("Next")
         if kind == "Choice":
             return data, next((rule["Next"] for rule in state["Choices"] if _holds(rule, data)), state["Default"])
-        if kind == "Succeed":
-            return get(data, state.get("OutputPath", "$")), None
         if kind == "Fail":
-            told = {name: get(data, state[f"{name}Path"]) for name in ("Error", "Cause") if f"{name}Path" in state}
-            raise StatesError(told.get("Error", state.get("Error")), told.get("Cause", state.get("Cause")))
+            if "ErrorPath" in state:
+                raise StatesError(get(data, state["ErrorPath"]), get(data, state["CausePath"]))
+            raise StatesError(state["Error"], state["Cause"])
         if kind == "Task":
             return self._task(state, data, execution)
         return self._map(state, data, execution), None
@@ -195,6 +195,8 @@ def check(machine: State, seen: set[str] | None = None) -> None:
         unknown = state.keys() - FIELDS[state["Type"]] - COMMON
         assert not unknown, f"{name}: {unknown} is not known here"
         reached |= set(targets(state))
+        # A state that changes its whole input keeps nothing else of it.
+        assert "InputPath" not in state or not state.keys() & {"Parameters", "ResultPath"}
         if state["Type"] == "Map":
             assert state["ItemProcessor"]["ProcessorConfig"] == {"Mode": "DISTRIBUTED", "ExecutionType": "STANDARD"}
             assert state["ItemReader"]["Resource"] == READ
