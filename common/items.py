@@ -39,8 +39,10 @@ class Direct:
     too_large: str = "send fewer items in a batch"
 
     def is_meant(self, event: Any) -> bool:
-        """Whether an event is a direct invocation; all others are requests of a front door."""
-        return isinstance(event, dict) and ("Items" in event or not self.body.model_fields.keys().isdisjoint(event))
+        """Whether an event is a direct invocation. What comes by a front door never is: there keys are asked for."""
+        if not isinstance(event, dict) or "requestContext" in event:
+            return False
+        return "Items" in event or not self.body.model_fields.keys().isdisjoint(event)
 
     def row(self, item: Any, shared: Mapping[str, Any]) -> dict[str, Any]:
         """The body for an item of a batch. `shared` are the fields that are the same for all.

@@ -18,7 +18,7 @@ from common.errors import InvalidInput, QueueFull, Unavailable
 from common.http.app import create_app
 from common.invocations import BATCH_BYTES, Batch, Invocation, Pace
 from common.items import Direct, name_of, object_key, size_of
-from tests.conftest import SettingsEnv
+from tests.conftest import SettingsEnv, lambda_event
 
 NOT_DONE = "urn:problem-type:factory:not-done"
 router = APIRouter()
@@ -262,6 +262,13 @@ def test_each_item_is_a_line_of_the_log(caplog: pytest.LogCaptureFixture) -> Non
         ("3f2a-1", "direct", "/repeat", 422),
         ("3f2a-2", "direct", "/repeat", 200),
     ]
+
+
+@pytest.mark.parametrize("kind", ["api_gateway_v1", "api_gateway_v2", "function_url", "alb"])
+def test_what_comes_by_a_front_door_is_no_direct_invocation(kind: str, settings_env: SettingsEnv) -> None:
+    settings_env(API_KEYS="desk:desk-0123456789abcdef")
+    event = lambda_event(kind, "POST", "/repeat", {"text": "a"}) | {"text": "a", "Items": [{"text": "a"}]}
+    assert handler(event, seconds_left(60))["statusCode"] == 401
 
 
 @pytest.mark.parametrize("name", ["news-17", "../../etc/passwd", "a b/c", "", "\u00fc" * 300, 3.5, "x\n\x00"])

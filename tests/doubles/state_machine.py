@@ -132,7 +132,7 @@ class StateMachine:
                     execution.events += 3
                     tries[number] += 1
                     continue
-                caught = next((catch for catch in state["Catch"] if _matches(catch, error)), None)
+                caught = next((catch for catch in state.get("Catch", []) if _matches(catch, error)), None)
                 if caught is None:
                     raise
                 told = {"Error": error.name, "Cause": error.cause}
