@@ -2,7 +2,7 @@
 #
 #   docker build -t factory .                                 the first start downloads the models
 #   docker build -t factory --build-arg FACTORY_PRELOAD=1 .   the models are part of the image, 6 GB more
-#   docker build -t factory --build-arg EXTRAS="traces mcp" . with what traces and the door for MCP need
+#   docker build -t factory --build-arg EXTRAS="traces mcp" . with what traces and the door for MCP need; s3: a bucket
 #   docker run -p 7860:7860 factory
 #   docker run -p 7860:7860 --read-only --tmpfs /tmp -v factory-models:/app/models factory
 #

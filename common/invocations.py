@@ -19,6 +19,7 @@ from common.errors import AnswerTooLarge, FactoryError, FieldError, InvalidInput
 from common.http.deadlines import LAMBDA_MARGIN_SECONDS, MAX_SECONDS
 from common.http.direct import ask
 from common.items import JSON, Direct, Result, name_of, problem, size_of
+from common.logs import unexpected
 
 # What Step Functions takes between two states: https://docs.aws.amazon.com/step-functions/latest/dg/service-quotas.html
 BATCH_BYTES = 262_144
@@ -35,18 +36,26 @@ AGAIN_SECONDS = 5.0
 
 @dataclass
 class Pace:
-    """How long items took that were measured in this process: the slowest of the last invocation that had any."""
+    """How long items took that were measured in this process: the slowest of the last invocation that had any.
+
+    `seconds` are those that one takes alone: of several at work at the same time, each has its share of the CPUs.
+    """
 
     seconds: float | None = None
     size: int = 1
 
-    def expected(self, size: int) -> float:
-        """Seconds for an item of so many bytes: no less than the slowest one, more if it is larger; 0 if unknown."""
-        return 0.0 if self.seconds is None else self.seconds * max(1.0, size / self.size)
+    def expected(self, size: int, others: int) -> float | None:
+        """Seconds for an item of so many bytes beside `others`: no less than the slowest one, more if it is larger.
 
-    def add(self, seconds: float, size: int) -> None:
-        if self.seconds is None or seconds > self.seconds:
-            self.seconds, self.size = seconds, size
+        None: nothing was measured.
+        """
+        return None if self.seconds is None else self.seconds * max(1.0, size / self.size) * (others + 1)
+
+    def add(self, seconds: float, size: int, others: float) -> None:
+        """An item took so long, beside so many others on average."""
+        alone = seconds / (others + 1)
+        if self.seconds is None or alone > self.seconds:
+            self.seconds, self.size = alone, size
 
 
 @dataclass(frozen=True)
@@ -77,16 +86,18 @@ class Invocation:
 
     async def ask(self, name: Any, fields: dict[str, Any], request_id: str) -> Result:
         """The answer or the problem details of one item, whatever happens to it."""
-        body = json.dumps(fields).encode()
         headers = {"content-type": JSON, "accept": f"{JSON}, */*;q=0.5", "x-request-id": request_id}
         if 1 <= (wait := self.left() - LAMBDA_MARGIN_SECONDS) < MAX_SECONDS:
             # Nobody reads along: what needs the time may have all of it.
             headers["prefer"] = f"wait={int(wait)}"
         try:
+            body = json.dumps(fields).encode()
             answer = await ask(self.app, self.direct.path, body, headers, self.context)
             return await self.direct.result(name, body, answer)
         except FactoryError as error:
             return problem(name, error, request_id)
+        except Exception:
+            return problem(name, unexpected(), request_id)
 
 
 @dataclass
@@ -100,7 +111,9 @@ class Batch:
     pace: Pace
     measured: Pace = field(default_factory=Pace)
     begun: int = 0
+    at_work: int = 0
     finished: int = 0
+    changed: asyncio.Condition = field(default_factory=asyncio.Condition)
 
     @classmethod
     def of(cls, event: dict[str, Any], invocation: Invocation, pace: Pace) -> "Batch":
@@ -144,12 +157,10 @@ class Batch:
         except FactoryError as error:
             return problem(name, error, request_id)
         size = size_of(fields)
-        expected = max(self.pace.expected(size), self.measured.expected(size))
-        # One is always begun, so that every invocation brings the batch on.
-        is_first, is_late = not self.begun, expected > self.invocation.left() - LAMBDA_MARGIN_SECONDS
-        if is_late and not is_first:
+        if not await self._may_begin(size):
             return problem(name, NotDone("the time of the invocation is used up", AGAIN_SECONDS), request_id)
-        self.begun += 1
+        is_first, before = not self.begun, self.at_work
+        self.begun, self.at_work = self.begun + 1, self.at_work + 1
         begun, until = time.monotonic(), self.invocation.left() - LAST_SECONDS
         # In a task of its own: each item has its own line in the log.
         asked = asyncio.create_task(self.invocation.ask(name, fields, request_id))
@@ -160,9 +171,30 @@ class Batch:
             if is_first:
                 return problem(name, OutOfTime("it takes longer than the function may take"), request_id)
             return problem(name, NotDone("it was not done when the invocation had to end", AGAIN_SECONDS), request_id)
+        finally:
+            self.at_work -= 1
+            async with self.changed:
+                self.changed.notify_all()
         if "answer" in result:
-            self.measured.add(time.monotonic() - begun, size)
+            self.measured.add(time.monotonic() - begun, size, (before + self.at_work) / 2)
         return result
+
+    async def _may_begin(self, size: int) -> bool:
+        """Whether there is time for an item of so many bytes, now or when one of those at work has ended.
+
+        The first one may always begin, so that every invocation brings the batch on. Until one was measured, there is
+        one at a time.
+        """
+        while self.begun:
+            expected = self.measured.expected(size, self.at_work) or self.pace.expected(size, self.at_work)
+            is_known, left = expected is not None, self.invocation.left() - LAMBDA_MARGIN_SECONDS
+            if (is_known or not self.at_work) and (expected or 0.0) < left:
+                return True
+            if not self.at_work:
+                return False
+            async with self.changed:
+                await self.changed.wait()
+        return True
 
     def _fitting(self, result: Result) -> Result:
         """The result if there is room for it beside the others and what is to come."""

@@ -15,6 +15,7 @@ from pydantic import BaseModel
 from common import object_store
 from common.errors import FactoryError, FieldError, InvalidInput
 from common.http.direct import Answer
+from common.http.events import EVENT_STREAM
 
 JSON = "application/json"
 NAME_CHARACTERS = 100
@@ -62,6 +63,8 @@ class Direct:
             return {"id": name, "problem": json.loads(answer.body)}
         if media_type == JSON:
             return {"id": name, "answer": json.loads(answer.body)}
+        if media_type == EVENT_STREAM:
+            raise InvalidInput([FieldError("stream", "a direct invocation answers all at once")])
         told: Result = {"content_type": media_type}
         told |= {ours: answer.headers[header] for header, ours in self.told.items() if header in answer.headers}
         if (bucket := self.bucket()) is None:

@@ -72,6 +72,11 @@ def test_summaries_of_several_articles_come_in_their_order() -> None:
     assert results[-1]["problem"]["errors"][0]["field"] == "text"
 
 
+def test_there_are_no_streams() -> None:
+    (result,) = ask("summarize", {"text": ARTICLE}, stream=True)
+    assert result["problem"]["errors"] == [{"field": "stream", "detail": "a direct invocation answers all at once"}]
+
+
 def test_numbers_of_csv_are_numbers_to_each_function() -> None:
     row = {"id": "1", "text": ARTICLE, "max_tokens": "20", "temperature": "0", "seed": "7"}
     assert "answer" in ask("summarize", row)[0]
