@@ -85,7 +85,7 @@ START_SECONDS, MARGIN_SECONDS = 8.0, 1.0
 # as one more. tests/deploy/test_corpus_run.py counts them.
 BATCH_STATES, RUN_STATES = 3, 4
 # template.yaml: what a batch may have. Bytes of an article, six a word with its space, and of a result: a choice.
-EXTRACT_BATCH, BATCH_BYTES, ARTICLE_BYTES, RESULT_BYTES = 50, 131_072, 6 * ARTICLE_WORDS, 1500
+EXTRACT_BATCH, BATCH_BYTES, ARTICLE_BYTES, RESULT_BYTES = 50, 65_536, 6 * ARTICLE_WORDS, 1500
 # https://aws.amazon.com/step-functions/pricing/, us-east-1, as stored copies have it, read in November 2026.
 USD_PER_TRANSITION = 0.025 / 1000
 # https://aws.amazon.com/s3/pricing/, us-east-1, S3 Standard, first tier, as many pages quote it, read in November 2026.
