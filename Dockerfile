@@ -2,7 +2,7 @@
 #
 #   docker build -t factory .                                 the first start downloads the models
 #   docker build -t factory --build-arg FACTORY_PRELOAD=1 .   the models are part of the image, 6 GB more
-#   docker build -t factory --build-arg EXTRAS="traces mcp" . with what traces and the door for MCP need
+#   docker build -t factory --build-arg EXTRAS="traces mcp" . with what traces and the door for MCP need; s3: a bucket
 #   docker run -p 7860:7860 factory
 #   docker run -p 7860:7860 --read-only --tmpfs /tmp -v factory-models:/app/models factory
 #
@@ -28,7 +28,7 @@ COPY Makefile ./
 COPY requirements/build.txt requirements/service.txt requirements/llama.cmake requirements/
 RUN make LLAMA_BUILD=portable .venv/service.stamp
 # What was needed to build and to install leaves the environment again.
-COPY requirements/lambda.txt requirements/traces.txt requirements/mcp.txt requirements/
+COPY requirements/lambda.txt requirements/traces.txt requirements/mcp.txt requirements/s3.txt requirements/
 ARG EXTRAS=
 RUN for extra in lambda ${EXTRAS}; do \
         .venv/bin/pip install --quiet --no-deps --require-hashes -r "requirements/${extra}.txt" || exit 1; \

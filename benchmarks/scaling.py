@@ -1,7 +1,7 @@
-"""From measured seconds a token to articles an hour and dollars: the tables of docs/scaling.md.
+"""From measured seconds a token to articles an hour and dollars: tables of docs/scaling.md and docs/corpora-aws.md.
 
     python -m benchmarks.scaling            prints them
-    python -m benchmarks.scaling --write    puts them in their places in docs/scaling.md
+    python -m benchmarks.scaling --write    puts them in their places
 
 Nothing is measured here. Every figure that goes in is a constant below, with the command that measured it or the page
 that says it; memory is what the service itself asks for (functions/summarize/memory.py).
@@ -21,6 +21,7 @@ from functions.summarize.model import PRESETS
 from functions.summarize.planning import OVERHEAD_SECONDS, SAFETY
 
 DOCUMENT = ROOT / "docs/scaling.md"
+DOCUMENTS = (DOCUMENT, ROOT / "docs/corpora-aws.md")
 
 # The article that all tables are about. Words: a choice. Tokens: one and a third a word (benchmarks/README.md, Models).
 # Summary: the default of `max_tokens`; a model that ends sooner costs less.
@@ -74,7 +75,24 @@ LAMBDA_DEADLINE, SPACE_DEADLINE = 25.0, 28.0
 # https://huggingface.co/docs/hub/spaces-gpus, read in November 2026: CPUs, GB of memory and USD an hour.
 SPACES = {"CPU basic": (2, 16, 0.0), "CPU upgrade": (8, 32, 0.03)}
 
+# template.yaml: TimeoutSeconds; BatchConcurrency; the least memory that each preset may have.
+TIMEOUT_SECONDS, BATCH_CONCURRENCY = 120, 4
+LEAST_MEMORY_MB = {"llama-3.2-1b": 3008, "llama-3.2-3b": 4096, "llama-3-8b": 6144}
+# Of an invocation: what an instance's first one takes to start, see docs/scaling.md, Cold starts; and what is kept for
+# the answer, common/http/deadlines.py.
+START_SECONDS, MARGIN_SECONDS = 8.0, 1.0
+# States that a batch passes when nothing goes wrong, and those of the run around it; each execution's start is counted
+# as one more. tests/deploy/test_corpus_run.py counts them.
+BATCH_STATES, RUN_STATES = 3, 4
+# template.yaml: what a batch may have. Bytes of an article, six a word with its space, and of a result: a choice.
+EXTRACT_BATCH, BATCH_BYTES, ARTICLE_BYTES, RESULT_BYTES = 50, 65_536, 6 * ARTICLE_WORDS, 1500
+# https://aws.amazon.com/step-functions/pricing/, us-east-1, as stored copies have it, read in November 2026.
+USD_PER_TRANSITION = 0.025 / 1000
+# https://aws.amazon.com/s3/pricing/, us-east-1, S3 Standard, first tier, as many pages quote it, read in November 2026.
+USD_PER_GB_MONTH = 0.023
+
 HOURLY = (1000, 5000)
+CORPORA = (1000, 10_000, 1_000_000)
 EXTRAPOLATED, ESTIMATED = "†", "~"
 
 
@@ -251,6 +269,49 @@ def other_functions() -> str:
     return table(["function", "s an article", "articles/h an instance", "USD per 1,000"], rows)
 
 
+def batch_size(model: Model) -> int:
+    """Articles that fit into an invocation with the default timeout and the least memory, when it is the first one."""
+    return floor((TIMEOUT_SECONDS - START_SECONDS - MARGIN_SECONDS) / _batch_seconds(model))
+
+
+def corpora() -> str:
+    """What a run over a corpus costs and takes, by the defaults of the template."""
+    rows = []
+    for model in MODELS:
+        seconds = _batch_seconds(model)
+        mark = _marks(model, LEAST_MEMORY_MB[model.preset] / MB_PER_CPU)
+        name = f"`/summarize`, `{model.preset}`, {LEAST_MEMORY_MB[model.preset]:,} MB"
+        rows += [[name, *_run(number, seconds, model.gb_seconds, batch_size(model), mark)] for number in CORPORA]
+    seconds = EXTRACT_SECONDS * ARTICLE_WORDS / EXTRACT_WORDS * MEASURED_CPUS * MB_PER_CPU / EXTRACT_MEMORY_MB
+    size = min(EXTRACT_BATCH, BATCH_BYTES // ARTICLE_BYTES)
+    name = f"`/extract`, {EXTRACT_MEMORY_MB:,} MB"
+    for number in CORPORA:
+        rows.append([name, *_run(number, seconds, seconds * EXTRACT_MEMORY_MB / 1024, size, lambda figure: figure)])
+    head = ["function", "articles", "a batch", "batches", f"time, {BATCH_CONCURRENCY} calls", "calls for one day"]
+    return table([*head, "Lambda, USD", "Step Functions, USD", "S3 for a month, USD", "all, USD"], rows)
+
+
+def _run(number: int, seconds: float, gb_seconds: float, size: int, mark: Callable[[str], str]) -> list[str]:
+    """The columns of one corpus; `seconds` and `gb_seconds` are an article's."""
+    batches = ceil(number / size)
+    on_lambda = number * gb_seconds * USD_PER_GB_SECOND + batches * USD_PER_REQUEST
+    steps = (batches * (BATCH_STATES + 1) + RUN_STATES + 1) * USD_PER_TRANSITION
+    stored = number * (ARTICLE_BYTES + RESULT_BYTES) / 1e9 * USD_PER_GB_MONTH
+    figures = [_duration(number * seconds / BATCH_CONCURRENCY), f"{ceil(number * seconds / 86_400):,}"]
+    figures += [f"{usd:,.2f}" for usd in (on_lambda, steps, stored, on_lambda + steps + stored)]
+    return [f"{number:,}", str(size), f"{batches:,}", *(mark(figure) for figure in figures)]
+
+
+def _batch_seconds(model: Model) -> float:
+    """Of one article, with the least memory."""
+    return model.cpu_seconds / (LEAST_MEMORY_MB[model.preset] / MB_PER_CPU)
+
+
+def _duration(seconds: float) -> str:
+    hours = seconds / 3600
+    return f"{hours:.1f} h" if hours < 48 else f"{hours / 24:,.0f} days"
+
+
 TABLES: dict[str, Callable[[], str]] = {
     "inputs": inputs,
     "per-article": per_article,
@@ -258,6 +319,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "space": on_a_space,
     "measured": measured_on_two_cpus,
     "others": other_functions,
+    "corpora": corpora,
 }
 _PLACE = re.compile(r"(<!-- table: ([a-z-]+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
@@ -287,10 +349,11 @@ def _marks(model: Model, cpus: float) -> Callable[[str], str]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="The tables of docs/scaling.md.")
-    parser.add_argument("--write", action="store_true", help="put them into docs/scaling.md")
+    parser = argparse.ArgumentParser(description="Tables of documents about scaling and costs.")
+    parser.add_argument("--write", action="store_true", help="put them into their places")
     if parser.parse_args().write:
-        DOCUMENT.write_text(filled(DOCUMENT.read_text(encoding="utf-8")), encoding="utf-8")
+        for document in DOCUMENTS:
+            document.write_text(filled(document.read_text(encoding="utf-8")), encoding="utf-8")
         return
     for name, make in TABLES.items():
         print(f"{name}\n\n{make()}\n")

@@ -1,5 +1,9 @@
-"""The handler for AWS Lambda: the app behind Mangum. An answer that Lambda would not take becomes a clear error."""
+"""The handler for AWS Lambda: the app behind Mangum, and direct invocations beside it.
 
+An answer that Lambda would not take becomes a clear error.
+"""
+
+import asyncio
 import json
 import logging
 import os
@@ -13,6 +17,8 @@ from common import keys, logs
 from common.errors import AnswerTooLarge
 from common.http import tracing
 from common.http.problems import PROBLEM_JSON
+from common.invocations import Batch, Invocation, Pace
+from common.items import Direct
 from common.settings import load_settings
 
 # Lambda takes an answer of 6 MB. In JSON one character becomes six at most.
@@ -23,10 +29,13 @@ TRACES_SECONDS = 0.5
 
 
 class LambdaHandler:
-    """`handler` of one function: takes an event of any front door, and answers in its terms."""
+    """`handler` of one function: takes an event of any front door, and answers in its terms; or items, directly."""
 
-    def __init__(self, app: FastAPI) -> None:
-        """On Lambda, reads the settings: bad ones fail the start with their reason (InvalidSettings). Begins traces."""
+    def __init__(self, app: FastAPI, direct: Direct | None = None) -> None:
+        """On Lambda, reads the settings: bad ones fail the start with their reason (InvalidSettings). Begins traces.
+
+        With `direct` it can be invoked directly as well.
+        """
         if "AWS_LAMBDA_RUNTIME_API" in os.environ:
             load_settings()
             keys.announce()
@@ -35,9 +44,16 @@ class LambdaHandler:
         # invocation.
         # It has a log line of its own for each request, beside ours.
         logging.getLogger("mangum.http").setLevel(logging.WARNING)
+        self._app, self._direct, self._pace = app, direct, Pace()
         self._mangum = Mangum(app, lifespan="off", text_mime_types=[*DEFAULT_TEXT_MIME_TYPES, PROBLEM_JSON])
 
     def __call__(self, event: Any, context: Any) -> dict[str, Any]:
+        if self._direct is not None and self._direct.is_meant(event):
+            try:
+                # The loop that Mangum runs the app on: models and queues belong to it.
+                return asyncio.get_event_loop().run_until_complete(self._answered(event, context, self._direct))
+            finally:
+                tracing.flush(TRACES_SECONDS)
         answer: dict[str, Any] = self._mangum(event, context)
         # With the answer the process is frozen.
         tracing.flush(TRACES_SECONDS)
@@ -63,3 +79,9 @@ class LambdaHandler:
         if lists:
             problem["multiValueHeaders"] = {name: [value] for name, value in headers.items()}
         return {**answer, **problem, "isBase64Encoded": False}
+
+    async def _answered(self, event: dict[str, Any], context: Any, direct: Direct) -> dict[str, Any]:
+        invocation = Invocation(self._app, direct, context, MAX_ANSWER_BYTES)
+        if "Items" in event:
+            return await Batch.of(event, invocation, self._pace).answer()
+        return await invocation.one(event)

@@ -11,9 +11,11 @@ FactoryError                500   anything of our own that has no better name
 ├── HeadersTooLarge         431   the headers are over `header_bytes`
 ├── InvalidInput            422   a field is out of range; `errors` names every one
 ├── ClientDisconnected      499   nobody is left to read the answer (only ever seen in the log)
+├── OutOfTime               504   the platform ends it before it is done, however often it is tried
 └── Unavailable             503   try again after `retry_after` seconds
     ├── ModelNotReady             the model is downloading or loading, or could not be loaded
-    └── QueueFull                 as many requests wait as the function allows
+    ├── QueueFull                 as many requests wait as the function allows
+    └── NotDone                   an item of a batch for which the invocation had no time left
 
 What only one function can meet is in that function's own `errors.py`.
 
@@ -158,6 +160,14 @@ class ModelNotReady(Unavailable):
 
 class QueueFull(Unavailable):
     slug, title = "queue-full", "Too many requests are waiting"
+
+
+class NotDone(Unavailable):
+    slug, title = "not-done", "Not done"
+
+
+class OutOfTime(FactoryError):
+    status, slug, title = 504, "out-of-time", "Out of time"
 
 
 class ModelLoadFailed(Exception):

@@ -87,6 +87,7 @@ class Bill:
 
 _metered: dict[str, Metered] = {}
 _bill: ContextVar[Bill | None] = ContextVar("bill", default=None)
+_is_counted: ContextVar[bool] = ContextVar("is_counted", default=True)
 
 
 def metered(name: str, *paths: str, limits: Callable[[], PerMinute]) -> None:
@@ -100,6 +101,11 @@ def function_at(path: str) -> Metered | None:
         if any(path == own or path.startswith(f"{own}/") for own in function.paths):
             return function
     return None
+
+
+def count_nothing() -> None:
+    """The request that this task serves has no limits."""
+    _is_counted.set(False)
 
 
 def begin_bill() -> Bill:
@@ -118,7 +124,7 @@ def charge_request(name: str) -> None:
 def charge_characters(name: str, characters: int, field_name: str) -> None:
     """So many characters of the caller for a function. Raises TooManyRequests, and InvalidInput for what it may never
     have at once."""
-    for policy in _metered[name].policies():
+    for policy in _metered[name].policies() if _is_counted.get() else ():
         if policy.unit == "characters":
             if characters > policy.most:
                 detail = f"has {characters} characters, and one caller may have {policy.most} in a minute"

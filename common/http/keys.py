@@ -9,6 +9,7 @@ from common import keys
 from common.callers import flow
 from common.errors import Unauthorized
 from common.http.bodies import refuse_unread
+from common.http.direct import is_direct
 
 LOOKED_AT = f"`Authorization: Bearer KEY` or `{keys.KEY_HEADER}: KEY`"
 
@@ -43,7 +44,7 @@ class Keys:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         is_open = scope["type"] != "http" or not keys.are_set() or keys.is_key_name(flow().caller)
-        if is_open or is_public(routed_path(scope)):
+        if is_open or is_direct(scope) or is_public(routed_path(scope)):
             await self.app(scope, receive, send)
             return
         is_wrong = bool(keys.offered(Headers(scope=scope)))

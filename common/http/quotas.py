@@ -11,6 +11,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from common import quotas
 from common.errors import TooManyRequests
 from common.http.bodies import refuse_unread
+from common.http.direct import is_direct
 from common.http.keys import routed_path
 from common.quotas import AT_WORK, MINUTE_SECONDS, Bill, Metered, Policy
 from common.settings import get_settings
@@ -24,6 +25,10 @@ class Quotas:
         self._at_work = quotas.AtWork()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if is_direct(scope):
+            quotas.count_nothing()
+            await self.app(scope, receive, send)
+            return
         function = quotas.function_at(routed_path(scope)) if scope["type"] == "http" else None
         policies = [] if function is None or not _is_counted(scope, function) else function.policies()
         if function is None or not (policies or get_settings().requests_at_work):

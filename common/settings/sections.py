@@ -215,3 +215,6 @@ class AudioSettings(MeteredSection):
         description="of all recordings that are being made; over it slow listeners' ones pause",
     )
     answer_cache_bytes: int = Field(67_108_864, ge=0, description="recordings kept for equal requests; 0: none")
+    bucket: str | None = Field(
+        None, description="on AWS Lambda: recordings of direct invocations go into it; needs requirements/s3.txt"
+    )

@@ -119,7 +119,7 @@ def test_what_the_service_can_do_without_is_installed_only_where_it_is_asked_for
     assert "EXTRAS=" in values(BUILD, "ARG")
     (command,) = (command for command in values(BUILD, "RUN") if "EXTRAS" in command)
     assert command.startswith("for extra in lambda ${EXTRAS}; do")
-    assert not any(is_ignored(f"requirements/{extra}.txt") for extra in ("lambda", "traces", "mcp"))
+    assert not any(is_ignored(f"requirements/{extra}.txt") for extra in ("lambda", "traces", "mcp", "s3"))
 
 
 def test_the_service_is_no_root_and_has_a_home() -> None:
