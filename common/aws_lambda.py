@@ -47,7 +47,7 @@ class LambdaHandler:
         self._app, self._direct, self._pace = app, direct, Pace()
         self._mangum = Mangum(app, lifespan="off", text_mime_types=[*DEFAULT_TEXT_MIME_TYPES, PROBLEM_JSON])
 
-    def __call__(self, event: Any, context: Any) -> dict[str, Any]:
+    def __call__(self, event: Any, context: Any) -> Any:
         if self._direct is not None and self._direct.is_meant(event):
             try:
                 # The loop that Mangum runs the app on: models and queues belong to it.
@@ -80,8 +80,9 @@ class LambdaHandler:
             problem["multiValueHeaders"] = {name: [value] for name, value in headers.items()}
         return {**answer, **problem, "isBase64Encoded": False}
 
-    async def _answered(self, event: dict[str, Any], context: Any, direct: Direct) -> dict[str, Any]:
+    async def _answered(self, event: dict[str, Any], context: Any, direct: Direct) -> Any:
         invocation = Invocation(self._app, direct, context, MAX_ANSWER_BYTES)
         if "Items" in event:
-            return await Batch.of(event, invocation, self._pace).answer()
+            batch = Batch.of(event, invocation, self._pace)
+            return await (batch.progress() if "Results" in event else batch.answer())
         return await invocation.one(event)

@@ -1,8 +1,9 @@
 """Direct invocations of a function: one item, or a batch as Step Functions' ItemBatcher sends it.
 
-A batch is `Items`, with the fields that are the same for all in `BatchInput`, and what an invocation before this one
-has answered in `Results`. Its answer has the results in the order of the items, and how many are not done: whoever
-calls sends the same again with these results, until none is left.
+A batch is `Items`, with the fields that are the same for all in `BatchInput`. Its answer is the list of their results,
+in their order. A state machine cannot join lists or count in them, so one that goes on with what is not done sends
+`Results` as well, what an invocation before has answered, at first an empty list. Then the answer has all results, and
+how many are not done: it sends the same again with these, until none is left.
 """
 
 import asyncio
@@ -127,15 +128,19 @@ class Batch:
         kept = [None if may_come_again(result) else result for result in before] or [None] * len(items)
         return cls(invocation, items, shared, kept, pace)
 
-    async def answer(self) -> dict[str, Any]:
-        """Every item with its result. Raises Unavailable where none could be had: another time, all of them can."""
+    async def answer(self) -> list[Result]:
+        """The result of every item, in their order."""
         missing = [number for number, result in enumerate(self.results) if result is None]
         waiting = iter(missing)
         lanes = min(len(missing), self.invocation.direct.at_a_time())
         await asyncio.gather(*(self._lane(waiting) for _ in range(lanes)))
         if self.measured.seconds is not None:
             self.pace.seconds, self.pace.size = self.measured.seconds, self.measured.size
-        results = [result for result in self.results if result is not None]
+        return [result for result in self.results if result is not None]
+
+    async def progress(self) -> dict[str, Any]:
+        """The same, and how many are not done. Raises Unavailable where none could be: another time, all can."""
+        results = await self.answer()
         left = [result for result in results if may_come_again(result)]
         if left and not self.finished:
             detail = left[0]["problem"]["detail"]

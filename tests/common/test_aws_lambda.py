@@ -38,7 +38,8 @@ def ask(kind: str, count: int, *, lists: bool = False) -> dict[str, Any]:
     event = lambda_event(kind, "GET", f"/letters/{count}")
     if lists:
         event["multiValueHeaders"] = {name: [value] for name, value in event.pop("headers").items()}
-    return handler(event, None)
+    answer: dict[str, Any] = handler(event, None)
+    return answer
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -91,7 +91,8 @@ def loop() -> Iterator[None]:
 
 def ask(*items: Any, shared: object = None, before: object = None, context: object = None) -> dict[str, Any]:
     event = {"Items": list(items), "BatchInput": shared or {}, "Results": before or []}
-    return handler(event, context or seconds_left(60))
+    answer: dict[str, Any] = handler(event, context or seconds_left(60))
+    return answer
 
 
 def asked(
@@ -102,7 +103,7 @@ def asked(
     batch = Batch.of(event, Invocation(app, direct, context, 10**6), pace)
     if is_measured:
         batch.measured = replace(pace)
-    return asyncio.get_event_loop().run_until_complete(batch.answer())
+    return asyncio.get_event_loop().run_until_complete(batch.progress())
 
 
 def test_one_item_is_the_body_of_a_request_with_an_id() -> None:
@@ -238,7 +239,7 @@ def test_items_wait_for_each_other_where_there_is_no_time_for_them_at_once() -> 
                 await asyncio.sleep(0)
 
         async def both(batch: Batch, held: list[int]) -> None:
-            answer, _ = await asyncio.gather(batch.answer(), count(batch, held))
+            answer, _ = await asyncio.gather(batch.progress(), count(batch, held))
             assert answer["NotDone"] == 0
 
         asyncio.get_event_loop().run_until_complete(both(batch, held))
@@ -258,9 +259,9 @@ def test_an_item_that_takes_all_the_time_has_its_problem_and_the_others_have_the
 def test_an_answer_for_which_there_is_no_room_is_told_and_the_others_are_there() -> None:
     event = {"Items": [{"text": "a" * 1000, "times": times} for times in (1, 150, 150, 1)]}
     answer = handler(event, seconds_left(60))
-    statuses = [result.get("problem", {}).get("status") for result in answer["Results"]]
+    statuses = [result.get("problem", {}).get("status") for result in answer]
     assert statuses == [None, None, 413, None]
-    assert "ask for less" in answer["Results"][2]["problem"]["detail"]
+    assert "ask for less" in answer[2]["problem"]["detail"]
     assert size_of(event["Items"]) + size_of(answer) < BATCH_BYTES
 
 
@@ -281,10 +282,20 @@ def test_what_is_no_json_comes_as_base64_with_what_the_headers_tell() -> None:
 )
 def test_an_event_that_is_no_batch_fails(event: object, reason: str) -> None:
     if reason == "ok":
-        assert handler(event, None) == {"Results": [], "NotDone": 0}
+        assert handler(event, None) == []
         return
     with pytest.raises(InvalidInput, match=reason):
         handler(event, None)
+
+
+def test_without_results_so_far_the_answer_is_the_list_of_results() -> None:
+    event = {"Items": [{"id": 7, "text": "a"}, {"id": 8}, {"id": 9, "text": "busy"}], "BatchInput": {"times": 2}}
+    answer = handler(event, seconds_left(60))
+    assert [result["id"] for result in answer] == [7, 8, 9]
+    assert [result.get("problem", {}).get("status") for result in answer] == [None, 422, 503]
+    # The same with nothing that could be done: it is told of each, and nothing is raised.
+    (only,) = handler({"Items": [{"id": 1, "text": "busy"}]}, seconds_left(60))
+    assert only["problem"]["status"] == 503
 
 
 def test_neither_keys_nor_limits_are_asked_for(settings_env: SettingsEnv) -> None:

@@ -273,7 +273,7 @@ def test_items_that_are_not_done_are_asked_again_and_no_others(tmp_path: Path) -
         # In two seconds there is time for no second item that takes thirty.
         batch = Batch.of(payload, Invocation(app, direct, TwoSeconds(), 10**6), Pace())
         batch.measured = Pace(30.0, 10**6)
-        return asyncio.run(batch.answer())
+        return asyncio.run(batch.progress())
 
     items = [{"id": f"n{number}", "text": f"text {number}"} for number in range(20)]
     write(tmp_path, "input/slow.jsonl", "".join(f"{json.dumps(item)}\n" for item in items))

@@ -58,9 +58,7 @@ def bucket(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, settings_env: Settin
 
 
 def ask(name: str, *items: object, **shared: object) -> list[dict[str, Any]]:
-    answer = HANDLERS[name]({"Items": list(items), "BatchInput": shared}, None)
-    assert answer["NotDone"] == 0
-    results: list[dict[str, Any]] = answer["Results"]
+    results: list[dict[str, Any]] = HANDLERS[name]({"Items": list(items), "BatchInput": shared}, None)
     return results
 
 
@@ -126,7 +124,7 @@ def test_with_a_bucket_the_answer_is_where_the_recording_is(tmp_path: Path) -> N
 def test_a_bucket_that_takes_nothing_is_tried_again(bucket: S3Folder) -> None:
     bucket.refuse()
     with pytest.raises(Unavailable, match="could not be put into the bucket"):
-        HANDLERS["audio"]({"Items": [{"text": "Hello world"}]}, None)
+        HANDLERS["audio"]({"Items": [{"text": "Hello world"}], "Results": []}, None)
     bucket.refuse(False)
     assert "key" in ask("audio", {"text": "Hello world"})[0]["answer"]
 
