@@ -1,4 +1,4 @@
-# make run    set up .venv and serve on :7860 with the embedded models; EXTRAS="traces mcp" installs what these need
+# make run    set up .venv and serve on :7860 with the embedded models; EXTRAS="traces mcp html" installs what these need
 # make test   the whole suite
 # make lint   ruff and mypy --strict; make format mends what ruff can
 # make coverage: the suite once more, with the branches that it takes
@@ -42,10 +42,10 @@ endif
 	bench-models bench-backends soak-summarize bench-extract bench-exports bench-audio bench-piper image-test siege fuzz \
 	screenshots
 
-# What the service can do without: traces by OpenTelemetry, and the door for MCP.
+# What the service can do without: traces by OpenTelemetry, the door for MCP, and what batch reads HTML with.
 EXTRAS ?=
-ifneq ($(filter-out traces mcp,$(EXTRAS)),)
-$(error EXTRAS may name traces and mcp, not "$(filter-out traces mcp,$(EXTRAS))")
+ifneq ($(filter-out traces mcp html,$(EXTRAS)),)
+$(error EXTRAS may name traces, mcp and html, not "$(filter-out traces mcp html,$(EXTRAS))")
 endif
 
 run: $(VENV)/models.stamp $(EXTRAS:%=$(VENV)/extra-%.stamp)

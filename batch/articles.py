@@ -36,7 +36,8 @@ Item = Article | Unreadable
 class Source(Protocol):
     """What is read. Both methods read it from its beginning and block."""
 
-    name: str
+    @property
+    def name(self) -> str: ...
 
     def items(self) -> Iterator[Item]: ...
 

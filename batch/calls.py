@@ -177,7 +177,7 @@ async def _problem(response: httpx2.Response) -> Problem:
         problem = json.loads(await response.aread())
         if isinstance(problem, dict) and "title" in problem:
             return {**problem, "status": status}
-    phrase = HTTPStatus(status).phrase if status in HTTPStatus else "Unknown"
+    phrase = response.reason_phrase or "unknown"
     return {"type": "about:blank", "title": phrase, "status": status, "detail": f"HTTP {status} {phrase}"}
 
 

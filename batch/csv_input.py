@@ -23,7 +23,7 @@ class CsvFile:
 
     @classmethod
     def of(cls, path: Path, text_field: str, id_field: str | None) -> Self:
-        """Raises Unusable where the header has not the columns, and OSError. A file with nothing in it has no article."""
+        """Raises Unusable where the header lacks a column, and OSError. An empty file has no article."""
         with path.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
             try:
                 header = next(csv.reader(file), None)
@@ -56,7 +56,7 @@ class CsvFile:
         return number
 
     def _rows(self) -> Iterator[tuple[int, list[str] | csv.Error]]:
-        """The rows below the header, each with the number of its last line. Bytes that are no UTF-8 become surrogates."""
+        """The rows below the header, each with the number of its last line. Bad UTF-8 becomes surrogates."""
         csv.field_size_limit(MOST_BYTES)
         with self.path.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
             rows = csv.reader(file)

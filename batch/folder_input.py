@@ -34,7 +34,8 @@ class Folder:
 
     def count(self, is_wanted: Callable[[], bool]) -> int | None:
         number = 0
-        for number, _ in enumerate(self._files(), 1):
+        for _ in self._files():
+            number += 1
             if not is_wanted():
                 return None
         return number

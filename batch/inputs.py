@@ -37,7 +37,7 @@ def source(path: str, text_field: str, id_field: str | None) -> Source:
 
 @dataclass(frozen=True)
 class JsonLines:
-    """A JSON object in each line. Empty lines are left out, and so are all fields but two. `path` None: standard input."""
+    """A JSON object in each line; of its fields two are read. `path` None: standard input."""
 
     name: str
     path: Path | None

@@ -50,6 +50,7 @@ class Limiter:
         self._rounds_left = FEWEST_ROUNDS
         self._pause = FEWEST_ROUNDS
         self._cut_at = clock()
+        self._was_full = False
         self._begin_round(0)
 
     def begin(self) -> float:

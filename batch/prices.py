@@ -1,4 +1,4 @@
-"""What a token of a priced preset costs on AWS Lambda. A test compares with benchmarks/scaling.py, which has the sources."""
+"""What a token of a priced preset costs on AWS Lambda. benchmarks/scaling.py has the sources; a test compares."""
 
 from dataclasses import dataclass
 

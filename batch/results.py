@@ -98,7 +98,8 @@ def cannot_be_written(path: Path, error: OSError) -> str:
 def _begun(path: Path, functions: Collection[str], retry_failed: bool) -> Results:
     done: set[int] = set()
     failed, end = 0, 0
-    if path.exists():
+    # A device has nothing to go on from.
+    if path.is_file():
         for number, (line, behind) in enumerate(_lines(path), 1):
             end = behind
             _check(path, number, line, functions)
@@ -107,8 +108,7 @@ def _begun(path: Path, functions: Collection[str], retry_failed: bool) -> Result
                 if retry_failed:
                     continue
             done.add(digest(line["id"]))
-        if path.is_file():
-            os.truncate(path, end)
+        os.truncate(path, end)
     if failed and retry_failed:
         _leave_out_failed(path)
         failed = 0
