@@ -46,8 +46,7 @@ class JsonLines:
 
     def items(self) -> Iterator[Item]:
         with self._opened() as file:
-            for number, raw in enumerate(_lines(file), 1):
-                line = raw.removeprefix(_BYTE_ORDER_MARK) if number == 1 else raw
+            for number, line in enumerate(_lines(file), 1):
                 if line.strip():
                     yield self._item(line, f"{self.name}, line {number}")
 
@@ -87,8 +86,10 @@ class JsonLines:
 
 
 def _lines(file: IO[bytes]) -> Iterator[bytes]:
-    """Each line; of one that is too long its beginning, which is longer than MOST_BYTES."""
+    """Each line without its end; of one that is too long its beginning, which is longer than MOST_BYTES."""
+    mark = _BYTE_ORDER_MARK
     while line := file.readline(MOST_BYTES + 1):
-        yield line
+        yield line.rstrip(b"\r\n").removeprefix(mark)
+        mark = b""
         while len(line) > MOST_BYTES and not line.endswith(b"\n"):
             line = file.readline(MOST_BYTES + 1)

@@ -1,7 +1,7 @@
 """From the source to OUT: read, checked, sent to the functions, written down."""
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from batch.articles import Article, Item, Source, digest
 from batch.errors import BatchError, sentence
@@ -13,19 +13,20 @@ from batch.results import Results
 from batch.tally import Tally
 from batch.work import Desk, Pending
 
-# Articles on their way, and their characters: what of the corpus is in memory.
-MOST_PENDING, MOST_CHARACTERS = 128, 4_000_000
+# Articles on their way, and their characters: what of the corpus is in memory, and what of the work a kill loses.
+FEWEST_PENDING, MOST_PENDING, MOST_CHARACTERS = 16, 128, 4_000_000
 
 
 class Room:
-    """For articles on their way; one that is too large by itself has it alone."""
+    """For `most` articles on their way; one that is too large by itself has it alone."""
 
-    def __init__(self) -> None:
+    def __init__(self, most: Callable[[], int]) -> None:
+        self._most = most
         self._articles = self._characters = 0
         self._changed = asyncio.Event()
 
     async def take(self, text: str) -> None:
-        while self._articles >= MOST_PENDING or (self._articles and self._characters + len(text) > MOST_CHARACTERS):
+        while self._articles >= self._most() or (self._articles and self._characters + len(text) > MOST_CHARACTERS):
             self._changed.clear()
             await self._changed.wait()
         self._articles += 1
@@ -51,7 +52,7 @@ class Pipeline:
         self._results = results
         self._progress = progress
         self._tally: Tally = desk.tally
-        self._room = Room()
+        self._room = Room(self._wanted)
         # What had its turn in this run; `results.done` are those that it has not come to yet.
         self._seen: set[int] = set()
 
@@ -104,6 +105,11 @@ class Pipeline:
                 pending.fail(lane.function.name, problem)
             else:
                 lane.put(pending)
+
+    def _wanted(self) -> int:
+        """Twice as many as the calls of one function take: while some are at work, others are read."""
+        most = max(lane.slots.limiter.limit * lane.function.together for lane in self._lanes)
+        return min(max(2 * most, FEWEST_PENDING), MOST_PENDING)
 
     def _done(self, pending: Pending) -> None:
         self._room.give(pending.article.text)

@@ -71,6 +71,9 @@ class Results:
 def opened(path: Path, functions: Collection[str], *, retry_failed: bool) -> Iterator[Results]:
     """OUT, for this process alone. What a killed run has left of a line is cut off; with `retry_failed` so are the
     lines with a problem. Raises Unusable where it cannot be written, is in use, or holds something else."""
+    if not path.parent.is_dir():
+        # The lock would make the folder; more likely its name has a slip.
+        raise Unusable(f"{path} cannot be written: there is no folder {path.parent}")
     lock = FileLock(f"{path}.lock")
     try:
         lock.acquire(timeout=0)

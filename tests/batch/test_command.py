@@ -135,7 +135,7 @@ def test_standard_input_is_read(tmp_path: Path, double: FactoryDouble) -> None:
 def test_a_signal_ends_it_with_what_is_done_written(
     number: signal.Signals, status: int, tmp_path: Path, double: FactoryDouble
 ) -> None:
-    ids = articles(tmp_path / "in.jsonl", 2000)
+    ids = articles(tmp_path / "in.jsonl", 600)
     double.rules.append(places(64, 0.02))
     arguments = (tmp_path / "in.jsonl", tmp_path / "out", "--do", "summarize", "--url", double.url)
     process = started(*arguments)

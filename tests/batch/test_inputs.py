@@ -150,7 +150,7 @@ def test_html_without_what_reads_it_ends_the_run_in_one_line(tmp_path: Path, mon
     assert raised.value.lines == (folder_input.INSTALL,)
 
 
-@given(st.binary(max_size=300))
+@given(content=st.binary(max_size=300))
 def test_no_bytes_stop_the_reading(content: bytes, tmp_path_factory: pytest.TempPathFactory) -> None:
     folder = tmp_path_factory.mktemp("any")
     lines = jsonl(folder, content + b'\n{"id": "last", "text": "x"}\n')

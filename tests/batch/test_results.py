@@ -61,7 +61,7 @@ def test_a_second_run_on_the_same_output_is_refused(tmp_path: Path) -> None:
 
 
 def test_an_output_that_cannot_be_written_is_told(tmp_path: Path) -> None:
-    with pytest.raises(Unusable, match="cannot be written: No such file or directory"):
+    with pytest.raises(Unusable, match="cannot be written: there is no folder"):
         opened(tmp_path / "nowhere" / "out", ["summarize"], retry_failed=False).__enter__()
     (tmp_path / "folder").mkdir()
     with pytest.raises(Unusable, match="cannot be written: Is a directory"):
