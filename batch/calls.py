@@ -1,5 +1,6 @@
 """A call until it is answered or given up: what may be tried again is, and not before the service has said."""
 
+import asyncio
 import json
 import time
 from collections.abc import Awaitable, Callable
@@ -96,7 +97,9 @@ class Service:
                 return 0.0
             return seconds
 
-        retrying = AsyncRetrying(retry=retry_if_exception_type(Again), stop=is_over, wait=pause, reraise=True)
+        retrying = AsyncRetrying(
+            retry=retry_if_exception_type(Again), stop=is_over, wait=pause, sleep=_sleep, reraise=True
+        )
         async for attempt in retrying:
             with attempt:
                 if attempt.retry_state.attempt_number > 1:
@@ -125,7 +128,8 @@ class Service:
                 slots.limiter.answered(done)
             else:
                 slots.limiter.failed()
-            slots.wake()
+            # Not now: who was refused takes its place at the head of those who wait first.
+            asyncio.get_running_loop().call_soon(slots.wake)
 
     async def _answer(self, call: Call[Taken]) -> Taken:
         try:
@@ -191,6 +195,11 @@ def _retry_after(response: httpx2.Response) -> float | None:
     except (TypeError, ValueError):
         return None
     return min(max(0.0, seconds), LONGEST_PAUSE_SECONDS)
+
+
+async def _sleep(seconds: float) -> None:
+    if seconds:
+        await asyncio.sleep(seconds)
 
 
 def _error(state: RetryCallState) -> Again:

@@ -27,6 +27,7 @@ class Slots:
         else:
             turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
             (self._waiting.appendleft if again else self._waiting.append)(turn)
+            self.wake()
             try:
                 await turn
             except asyncio.CancelledError:
@@ -42,7 +43,7 @@ class Slots:
         return self.limiter.begin()
 
     def wake(self) -> None:
-        """A call has ended: whoever may begin now does."""
+        """A call has ended: who waits and may begin now does."""
         while self._waiting and self._is_free():
             turn = self._waiting.popleft()
             if not turn.done():
