@@ -1,6 +1,6 @@
 """`python -m batch` beside a loop of curl and beside what the engine can do; its memory over a large corpus.
 
-    python -m benchmarks.batch [--articles 1000] [--sample 100] [--do summarize --do extract] [--parts speed,refusals,memory]
+    python -m benchmarks.batch [--articles 1000] [--sample 100] [--do summarize --do extract] [--parts speed,memory]
 
 The articles are those of training/news/news.jsonl, repeated with other ids and another last sentence, so that no answer
 is one that was kept. `--sample` is how many of them the loop of curl and each fixed number of clients are given: they
