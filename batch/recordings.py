@@ -3,6 +3,7 @@
 import os
 import re
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from pathlib import Path
 
 from batch.articles import Id, digest
@@ -42,5 +43,6 @@ class Recordings:
         except OSError as error:
             raise Ended(cannot_be_written(path, error)) from None
         finally:
-            part.unlink(missing_ok=True)
+            with suppress(OSError):
+                part.unlink()
         return size

@@ -199,7 +199,7 @@ def main() -> None:
     parser.add_argument("--places", type=int, help="refuse, with Retry-After: 1, whoever comes over so many")
     parser.add_argument("--seconds", type=float, default=0.02, help="that an answer takes, where there are places")
     given = parser.parse_args()
-    rules = [refuse_every_second] if given.refuse_every_second else []
+    rules: list[Rule] = [refuse_every_second] if given.refuse_every_second else []
     rules += [places(given.places, given.seconds)] if given.places else []
     with FactoryDouble(given.port, *rules, keeps_texts=False) as double:
         print(double.url, flush=True)
