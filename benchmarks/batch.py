@@ -12,12 +12,15 @@ import asyncio
 import itertools
 import json
 import os
+import resource
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from benchmarks.harness import machine, service, wire
@@ -88,30 +91,54 @@ async def by_clients(number: int, do: str, port: int, clients: int) -> float:
     return 60 * number / (time.perf_counter() - begun)
 
 
+def _rate_of_batch(number: int, do: str, folder: Path, *options: str) -> float:
+    return by_batch(number, do, folder, *options, side="served")[0]
+
+
+@dataclass(frozen=True)
+class Figure:
+    """Articles a minute, and the CPU seconds of the engine's process for each: these say more on a busy machine."""
+
+    rate: float
+    cpu_seconds: float
+
+
+def of_service(number: int, running: service.Service, work: Callable[[], float]) -> Figure:
+    before = running.cpu_seconds()
+    rate = work()
+    return Figure(rate, (running.cpu_seconds() - before) / number)
+
+
 def speed(number: int, sample: int, functions: Sequence[str], numbers: Sequence[int], folder: Path) -> str:
-    """A table of articles a minute: batch, the loop, and the best of the fixed numbers of clients."""
-    rows = []
+    """Tables of articles a minute and of CPU seconds: batch, the loop, and fixed numbers of clients."""
+    rates, cpu = [], []
     for do in functions:
+        found: dict[str, Figure] = {}
         with service.run(
             service.factory({"PROFILE": "embedded"}), LOGS / "batch.log", ready=service.is_ready
-        ) as factory:
-            loop = by_curl(sample, do, factory.url, folder)
-            by_number = {
-                clients: asyncio.run(by_clients(max(sample, 2 * clients), do, factory.port, clients))
-                for clients in numbers
-            }
-            served, told_served = by_batch(number, do, folder, "--url", factory.url, side="served")
-        own, told = by_batch(number, do, folder)
-        best = max(by_number, key=lambda clients: by_number[clients])
-        save("batch-speed", {"do": do, "own": own, "served": served, "loop": loop, "clients": by_number, "told": told})
-        print(f"{do}: {told}\n{do}, --url: {told_served}", file=sys.stderr, flush=True)
-        capacity = by_number[best]
-        figures = [f"{value:.1f}" for value in (own, served, loop, *by_number.values())]
-        ratios = [f"{own / loop:.2f}", f"{own / capacity:.2f} ({best})", f"{served / capacity:.2f} ({best})"]
-        rows.append([f"`{do}`", *figures, *ratios])
-    of_clients = [f"{clients} clients" for clients in numbers]
-    head = ["articles a minute", "batch", "batch --url", "loop of curl", *of_clients]
-    return table([*head, "batch / loop", "batch / best", "--url / best"], rows)
+        ) as running:
+            found["loop of curl"] = of_service(sample, running, partial(by_curl, sample, do, running.url, folder))
+            for clients in numbers:
+                some = max(sample, 2 * clients)
+                work = partial(asyncio.run, by_clients(some, do, running.port, clients))
+                found[f"{clients} clients"] = of_service(some, running, work)
+            work = partial(_rate_of_batch, number, do, folder, "--url", running.url)
+            found["batch --url"] = of_service(number, running, work)
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
+        rate, told = by_batch(number, do, folder)
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        used = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+        found["batch"] = Figure(rate, used / number)
+        save("batch-speed", {"do": do, "told": told, **{name: vars(figure) for name, figure in found.items()}})
+        print(f"{do}: {told}", file=sys.stderr, flush=True)
+        best = max((name for name in found if name.endswith("clients")), key=lambda name: found[name].rate)
+        ratios = [found["batch"].rate / found[name].rate for name in ("loop of curl", best)]
+        rates.append(
+            [f"`{do}`", *(f"{one.rate:.1f}" for one in found.values()), f"{ratios[0]:.2f}", f"{ratios[1]:.2f}"]
+        )
+        cpu.append([f"`{do}`", *(f"{one.cpu_seconds:.2f}" for one in found.values())])
+    of_rates = table(["articles a minute", *found, "batch / loop", "batch / best of the clients"], rates)
+    return f"{of_rates}\n\n{table(['CPU seconds an article', *found], cpu)}"
 
 
 def refusals(number: int, folder: Path) -> str:
@@ -153,6 +180,7 @@ def memory(number: int, folder: Path) -> str:
             peak = max(peak, machine.peak_rss(process.pid))
             if out.exists() and lines(out, looks) * SAMPLES >= (len(looks) + 1) * number:
                 looks.append((lines(out, looks), machine.rss(process.pid)))
+                print(f"{looks[-1][0]:,} done, {looks[-1][1] / MEGABYTE:.0f} MB", file=sys.stderr, flush=True)
             time.sleep(SECONDS_BETWEEN_LOOKS)
         seconds = time.perf_counter() - begun
     if process.returncode:
