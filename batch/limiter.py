@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable
 from enum import Enum, auto
 
-FIRST = 2
+FIRST = 4
 # Of a round: so many calls, and so many for each that is at work. Before it as many as are at work are not counted,
 # which were begun beside fewer or more.
 LEAST_CALLS, CALLS_A_SLOT = 6, 2
