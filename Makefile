@@ -1,4 +1,4 @@
-# make run    set up .venv and serve on :7860 with the embedded models; EXTRAS="traces mcp" installs what these need
+# make run    set up .venv and serve on :7860 with the embedded models; EXTRAS="traces mcp html" installs what these need
 # make test   the whole suite
 # make lint   ruff and mypy --strict; make format mends what ruff can
 # make coverage: the suite once more, with the branches that it takes
@@ -14,6 +14,7 @@
 # make bench-exports: GLiNERs as tool chains of several years export them; is each rebuilt, equal and faster?
 # make bench-audio: /audio beside other ways to serve edge-tts, in front of a loopback cloud
 # make bench-piper: the voice that needs no cloud: its first sound, its pace, a summary beside it, other libraries
+# make bench-batch: python -m batch beside a loop of curl and the engine itself; refusals; memory over 100,000 articles; kills
 # make screenshots: the pictures of the page in README, and its weight; needs chromium
 # make image-test: build the image with buildah and try it, offline; needs root, buildah and debootstrap
 # make siege: crowds, strangers and slow clients on the loopback, with what each row should be
@@ -39,13 +40,13 @@ $(error LLAMA_BUILD is native or portable, not "$(LLAMA_BUILD)")
 endif
 
 .PHONY: run test coverage lint format lock clean bench-summarize bench-summarize-8b bench-stand-in bench-min-read bench-quality bench-condense \
-	bench-models bench-backends soak-summarize bench-extract bench-exports bench-audio bench-piper image-test siege fuzz \
+	bench-models bench-backends soak-summarize bench-extract bench-exports bench-audio bench-piper bench-batch image-test siege fuzz \
 	screenshots
 
-# What the service can do without: traces by OpenTelemetry, and the door for MCP.
+# What the service can do without: traces by OpenTelemetry, the door for MCP, and what batch reads HTML with.
 EXTRAS ?=
-ifneq ($(filter-out traces mcp,$(EXTRAS)),)
-$(error EXTRAS may name traces and mcp, not "$(filter-out traces mcp,$(EXTRAS))")
+ifneq ($(filter-out traces mcp html,$(EXTRAS)),)
+$(error EXTRAS may name traces, mcp and html, not "$(filter-out traces mcp html,$(EXTRAS))")
 endif
 
 run: $(VENV)/models.stamp $(EXTRAS:%=$(VENV)/extra-%.stamp)
@@ -245,6 +246,13 @@ bench-piper: $(VENV)/dev.stamp $(VENV)/models.stamp $(BENCH_AUDIO)/peers.stamp $
 	$(BIN)/python -m benchmarks.audio.piper --model $(BENCH_MODELS)/llama-8b.gguf
 
 $(BENCH_AUDIO)/peers.stamp: requirements/bench-audio.txt
+
+# BATCH="--articles 200 --sample 50" takes less of the time.
+BATCH ?=
+
+bench-batch: $(VENV)/dev.stamp $(VENV)/models.stamp
+	$(BIN)/python -m benchmarks.batch $(BATCH)
+	$(BIN)/python -m tests.batch.kills
 
 screenshots: $(VENV)/dev.stamp $(VENV)/models.stamp
 	$(BIN)/python -m deploy.screenshots

@@ -1,4 +1,4 @@
-"""From measured seconds a token to articles an hour and dollars: tables of docs/scaling.md and docs/corpora-aws.md.
+"""From measured seconds a token to articles an hour and dollars: tables of docs/scaling.md and docs/corpora.md.
 
     python -m benchmarks.scaling            prints them
     python -m benchmarks.scaling --write    puts them in their places
@@ -21,7 +21,7 @@ from functions.summarize.model import PRESETS
 from functions.summarize.planning import OVERHEAD_SECONDS, SAFETY
 
 DOCUMENT = ROOT / "docs/scaling.md"
-DOCUMENTS = (DOCUMENT, ROOT / "docs/corpora-aws.md")
+DOCUMENTS = (DOCUMENT, ROOT / "docs/corpora.md")
 
 # The article that all tables are about. Words: a choice. Tokens: one and a third a word (benchmarks/README.md, Models).
 # Summary: the default of `max_tokens`; a model that ends sooner costs less.

@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
-PRODUCT = ("common", "functions", "runner")
+PRODUCT = ("common", "functions", "runner", "batch")
 FUNCTIONS = ["summarize", "extract", "audio", "health"]
 # What neither a function nor what they share may know.
-OUTSIDE = ("functions", "local_runner", "runner", "training")
+OUTSIDE = ("functions", "local_runner", "runner", "batch", "training")
 HEAVY = {
     "aiohttp",
     "edge_tts",
@@ -98,8 +98,29 @@ def test_importing_a_handler_loads_nothing_heavy(function: str) -> None:
     assert not HEAVY & set(loaded.split())
 
 
+def test_nothing_of_the_service_imports_the_command_for_corpora() -> None:
+    paths = [path for folder in PRODUCT if folder != "batch" for path in (ROOT / folder).rglob("*.py")]
+    for path in [*paths, ROOT / "local_runner.py"]:
+        assert not {m for m in imported_modules(path) if m.split(".")[0] == "batch"}, path
+
+
+def test_the_command_for_corpora_imports_nothing_of_the_service_but_its_app_and_what_the_functions_take() -> None:
+    for path in (ROOT / "batch").rglob("*.py"):
+        rooms = {m for m in imported_modules(path) if m.startswith(("functions", "runner", "benchmarks", "tests"))}
+        assert all(m.startswith("functions.") for m in rooms), f"{path}: {rooms}"
+        if path.name != "inside.py":
+            known = (".schemas", ".pieces")
+            assert all(any(part in m for part in known) for m in rooms), f"{path}: {rooms}"
+
+
+def test_a_run_against_a_service_loads_nothing_heavy() -> None:
+    code = "import sys, batch.run; print(*{name.partition('.')[0] for name in sys.modules})"
+    loaded = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    assert not HEAVY & set(loaded.split())
+
+
 def test_no_module_is_longer_than_500_lines() -> None:
-    for folder in ("common", "functions", "runner", "training", "tests", "benchmarks", "deploy"):
+    for folder in ("common", "functions", "runner", "batch", "training", "tests", "benchmarks", "deploy"):
         for path in (ROOT / folder).rglob("*.py"):
             assert len(path.read_text(encoding="utf-8").splitlines()) <= 500, path
 

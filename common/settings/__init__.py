@@ -53,8 +53,9 @@ __all__ = [
 ]
 
 PREFIX = "FACTORY_"
-# A build argument of the image; a Space hands its variables to the build and to the service alike.
-NOT_A_SETTING = "FACTORY_PRELOAD"
+# A build argument of the image, as a Space hands its variables to the build and to the service alike; and the key of
+# who calls, as that may be set where a service is started as well.
+NOT_SETTINGS = {"FACTORY_PRELOAD", "FACTORY_KEY"}
 # What neither a message nor the list of all settings shows.
 SECRETS = {("api_keys",)}
 
@@ -161,7 +162,7 @@ def cpu_threads(setting: int) -> int:
 
 def load_settings() -> Settings:
     """Read every source afresh; raises InvalidSettings."""
-    ours = sorted(name for name in os.environ if name.upper().startswith(PREFIX) and name != NOT_A_SETTING)
+    ours = sorted(name for name in os.environ if name.upper().startswith(PREFIX) and name not in NOT_SETTINGS)
     known, sections = _known() if ours else (set(), set())
     # Below a known section pydantic reports the unknown name itself; below a single setting nobody would.
     beside = [name for name in ours if name.upper().partition("__")[0] not in sections]
