@@ -13,8 +13,10 @@ STARTED_AT = time.monotonic()
 
 
 def report() -> HealthResponse:
-    models = {name: model.status for name, model in lazy.models().items()}
-    needed = {name: models[name] for name, model in lazy.models().items() if not model.optional}
+    # Once: each model is asked whether it is wanted.
+    known = lazy.models()
+    models = {name: model.status for name, model in known.items()}
+    needed = {name: models[name] for name, model in known.items() if not model.optional}
     queued = {name: status() for name, status in queues().items()}
     services = {name: status() for name, status in upstreams().items()}
     ready = {name for name, status in models.items() if status.state == "ready"}
@@ -33,7 +35,7 @@ def report() -> HealthResponse:
                 state=status.state,
                 progress=status.progress,
                 detail=status.detail,
-                rates=dict(lazy.models()[name].rates) or None,
+                rates=dict(known[name].rates) or None,
                 **status.facts,
             )
             for name, status in models.items()
