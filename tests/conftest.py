@@ -172,6 +172,15 @@ def as_it_starts(tmp_path_factory: pytest.TempPathFactory, speech_cloud: SpeechC
         yield running
 
 
+@pytest.fixture
+def main_thread_loop() -> Iterator[None]:
+    """Mangum runs the app on the event loop that it finds on the thread."""
+    with asyncio.Runner() as runner:
+        asyncio.set_event_loop(runner.get_loop())
+        yield
+        asyncio.set_event_loop(None)
+
+
 def lambda_event(kind: str, method: str, path: str, body: object = None) -> dict[str, Any]:
     """The recorded event of `kind` with this request in it; its body is base64 where the recording's was."""
     text = (ROOT / f"tests/events/{kind}.json").read_text(encoding="utf-8").replace("METHOD", method)

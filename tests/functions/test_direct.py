@@ -1,6 +1,5 @@
 """The three functions invoked directly, as a state machine does."""
 
-import asyncio
 import base64
 import subprocess
 import sys
@@ -24,20 +23,13 @@ from tests.doubles.edge_server import SpeechCloud
 from tests.doubles.s3_folder import S3Folder, s3_folder
 
 ARTICLE = "The harbour reopened on Monday. Ships came back within hours. Nobody was hurt."
+pytestmark = pytest.mark.usefixtures("main_thread_loop")
+
 HANDLERS = {
     "summarize": functions.summarize.handler.handler,
     "extract": functions.extract.handler.handler,
     "audio": functions.audio.handler.handler,
 }
-
-
-@pytest.fixture(autouse=True)
-def main_thread_loop() -> Iterator[None]:
-    """Mangum runs the app on the event loop that it finds on the thread."""
-    with asyncio.Runner() as runner:
-        asyncio.set_event_loop(runner.get_loop())
-        yield
-        asyncio.set_event_loop(None)
 
 
 @pytest.fixture(autouse=True)

@@ -1,10 +1,8 @@
 """Every function's Lambda handler, with the events that the four kinds of front door send."""
 
-import asyncio
 import base64
 import json
 import re
-from collections.abc import Iterator
 from io import BytesIO
 from typing import Any
 
@@ -19,6 +17,8 @@ from tests.conftest import SettingsEnv, lambda_event
 from tests.doubles import lead_model
 from tests.doubles.edge_server import SpeechCloud
 
+pytestmark = pytest.mark.usefixtures("main_thread_loop")
+
 HANDLERS = {
     "/summarize": functions.summarize.handler.handler,
     "/extract": functions.extract.handler.handler,
@@ -26,18 +26,6 @@ HANDLERS = {
     "/health": functions.health.handler.handler,
 }
 ARTICLE = "The harbour reopened on Monday. Ships came back within hours. Nobody was hurt."
-
-
-@pytest.fixture(autouse=True)
-def main_thread_loop() -> Iterator[None]:
-    """The event loop that Mangum finds on the thread; tests that call asyncio.run leave none behind."""
-    loop = asyncio.new_event_loop()
-    asyncio.set_event_loop(loop)
-    yield
-    loop.run_until_complete(loop.shutdown_asyncgens())
-    loop.run_until_complete(loop.shutdown_default_executor())
-    loop.close()
-    asyncio.set_event_loop(None)
 
 
 @pytest.fixture(autouse=True)

@@ -1,6 +1,5 @@
 """Keys, limits and other origins on AWS Lambda, behind each kind of front door."""
 
-import asyncio
 import base64
 import json
 import re
@@ -18,6 +17,8 @@ from tests.conftest import SettingsEnv, lambda_event
 from tests.doubles import lead_model
 from tests.doubles.edge_server import SpeechCloud
 
+pytestmark = pytest.mark.usefixtures("main_thread_loop")
+
 HANDLERS = {
     "/summarize": functions.summarize.handler.handler,
     "/extract": functions.extract.handler.handler,
@@ -27,15 +28,6 @@ HANDLERS = {
 DESK = "desk-0123456789abcdef"
 ORIGIN = "https://desk.example"
 SIGNATURE = "AWS4-HMAC-SHA256 Credential=AKIDEXAMPLE/20261128/eu-central-1/lambda/aws4_request, Signature=00"
-
-
-@pytest.fixture(autouse=True)
-def main_thread_loop() -> Iterator[None]:
-    """Mangum runs the app on the event loop that it finds on the thread."""
-    with asyncio.Runner() as runner:
-        asyncio.set_event_loop(runner.get_loop())
-        yield
-        asyncio.set_event_loop(None)
 
 
 @pytest.fixture(autouse=True)
