@@ -130,8 +130,12 @@ class LazyModel(Generic[T]):
 
     def warm(self) -> None:
         """Load ahead of the first request; readiness waits for the models that were warmed."""
-        self.warmed = True
-        self.start()
+        with self._lock:
+            # Somebody else may have begun the load that failed before anybody wanted it to be tried again.
+            failed = None if self.warmed or self._status.state != "failed" or self.dropped else self._future
+            self.warmed = True
+        if self.start() is failed:
+            self._retry_later(failed)
 
     async def ready(self, wait_seconds: float) -> T:
         """The loaded model, waited for at most `wait_seconds`; raises ModelNotReady with state and Retry-After."""
@@ -196,6 +200,7 @@ class LazyModel(Generic[T]):
     def _failed(self, future: "Future[T]", error: Exception, report: Report) -> None:
         with self._lock:
             is_wanted = self._future is future
+            is_tried_again = is_wanted and self.warmed
             if is_wanted:
                 self._failed_at = time.monotonic()
                 report(ModelStatus("failed", None, str(error) or type(error).__name__))
@@ -204,7 +209,7 @@ class LazyModel(Generic[T]):
         elif is_wanted:
             logger.error("model %s could not be loaded", self.name, exc_info=error)
         future.set_exception(error)
-        if is_wanted and self.warmed:
+        if is_tried_again:
             self._retry_later(future)
 
     def _retry_later(self, failed: "Future[T]") -> None:

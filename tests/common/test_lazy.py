@@ -100,6 +100,24 @@ def test_a_model_that_is_loaded_ahead_is_tried_again_without_a_caller(
     assert not outcomes
 
 
+def test_a_load_that_somebody_else_began_is_tried_again_once_it_is_wanted_ahead(
+    build_model: BuildModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    outcomes: list[Exception | None] = [ModelLoadFailed("there is no file"), ModelLoadFailed("still none"), None]
+
+    def load(_: Report) -> str:
+        if error := outcomes.pop(0):
+            raise error
+        return "loaded"
+
+    model = build_model(load)
+    assert model.start().exception(10) is not None
+    monkeypatch.setattr(lazy, "RETRY_SECONDS", 0.1)
+    model.warm()
+    wait_until(lambda: model.status.state == "ready", "it is tried until it is there")
+    assert not outcomes
+
+
 def test_a_model_that_was_reset_is_not_tried_again(build_model: BuildModel, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(lazy, "RETRY_SECONDS", 0.05)
     loads: list[int] = []
