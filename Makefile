@@ -56,7 +56,7 @@ run: $(VENV)/models.stamp $(EXTRAS:%=$(VENV)/extra-%.stamp)
 TEST_PROCESSES ?= 2
 
 test: $(VENV)/dev.stamp $(VENV)/models.stamp
-	$(BIN)/python -m pytest -n $(TEST_PROCESSES)
+	$(BIN)/python -m pytest -n $(TEST_PROCESSES) --dist worksteal
 
 # With the processes that tests start: the runner, Lambda's, and those that rebuild and measure.
 coverage: $(VENV)/dev.stamp $(VENV)/models.stamp

@@ -43,6 +43,11 @@ settings.register_profile("more", max_examples=2000, deadline=None, database=Non
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
 
 
+# Processes of tests share the CPUs: engines that each take all of them would mostly wait for each other.
+if "PYTEST_XDIST_WORKER" in os.environ:
+    os.environ.setdefault("CPU_CORES", "1")
+
+
 def pytest_report_header() -> str | None:
     return (
         None if executable() else "no browser is installed (chromium): the tests of the page, tests/web, are left out"

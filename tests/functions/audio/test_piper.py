@@ -114,7 +114,7 @@ def test_a_language_that_it_does_not_speak_is_left_to_espeak_ng(client: httpx.Cl
 @pytest.mark.usefixtures("human")
 def test_rate_changes_the_length_and_the_slowest_is_bounded() -> None:
     normal, fast, fastest, slow, slowest = (
-        seconds(sound(text=LONG[:300], rate=rate)) for rate in ("+0%", "+50%", "+300%", "-60%", "-90%")
+        seconds(sound(text=LONG[:180], rate=rate)) for rate in ("+0%", "+50%", "+300%", "-60%", "-90%")
     )
     assert fast == pytest.approx(normal / 1.5, rel=0.15)
     assert fastest < 0.7 * normal

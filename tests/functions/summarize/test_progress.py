@@ -106,8 +106,8 @@ def test_progress_changes_nothing_about_an_answer_that_is_no_stream(runner: Runn
 
 
 def test_who_waits_is_told_the_place_and_then_how_much_is_read(tmp_path: Path) -> None:
-    settings = {"SUMMARIZE__CONTEXT": 16384, "SUMMARIZE__MAX_ARTICLE_TOKENS": 6_000, "SUMMARIZE__PARALLEL": 1}
-    long = "word " * 5_000
+    settings = {"SUMMARIZE__CONTEXT": 8192, "SUMMARIZE__MAX_ARTICLE_TOKENS": 4_000, "SUMMARIZE__PARALLEL": 1}
+    long = "word " * 3_000
     with run_service(tmp_path / "log.txt", **settings) as runner, ThreadPoolExecutor(1) as pool:
         assert post(runner, text=ARTICLE).status_code == 200
         first = pool.submit(post, runner, text=long, max_tokens=4)
