@@ -2,7 +2,8 @@
 #
 #   docker build -t factory .                                 the first start downloads the models
 #   docker build -t factory --build-arg FACTORY_PRELOAD=1 .   the models are part of the image, 6 GB more
-#   docker build -t factory --build-arg EXTRAS="traces mcp" . with what traces and the door for MCP need; s3: a bucket
+#   docker build -t factory --build-arg EXTRAS="traces mcp" . with what traces and the door for MCP need; s3: a
+#                                                             bucket; html: batch reads it
 #   docker run -p 7860:7860 factory
 #   docker run -p 7860:7860 --read-only --tmpfs /tmp -v factory-models:/app/models factory
 #
@@ -28,7 +29,8 @@ COPY Makefile ./
 COPY requirements/build.txt requirements/service.txt requirements/llama.cmake requirements/
 RUN make LLAMA_BUILD=portable .venv/service.stamp
 # What was needed to build and to install leaves the environment again.
-COPY requirements/lambda.txt requirements/traces.txt requirements/mcp.txt requirements/s3.txt requirements/
+COPY requirements/lambda.txt requirements/traces.txt requirements/mcp.txt requirements/s3.txt requirements/html.txt \
+    requirements/
 ARG EXTRAS=
 RUN for extra in lambda ${EXTRAS}; do \
         .venv/bin/pip install --quiet --no-deps --require-hashes -r "requirements/${extra}.txt" || exit 1; \
@@ -39,6 +41,7 @@ RUN for extra in lambda ${EXTRAS}; do \
         | xargs .venv/bin/pip uninstall --quiet --yes setuptools pip \
     && rm -f needed .venv/*.stamp .venv/llama.*
 
+COPY batch batch
 COPY common common
 COPY functions functions
 COPY runner runner
@@ -47,7 +50,7 @@ COPY local_runner.py LICENSE ./
 COPY models/embedded models/embedded
 ENV PATH=/app/.venv/bin:$PATH \
     ORT_DISABLE_TELEMETRY=1
-RUN python -m compileall -q --invalidation-mode unchecked-hash common functions runner
+RUN python -m compileall -q --invalidation-mode unchecked-hash batch common functions runner
 
 # Loading a GLiNER rebuilds its graph beside it, which a read-only image can do no more. (The layers of an image keep
 # whole seconds, and a model's checksum is only taken again when the file looks changed.)
@@ -77,6 +80,7 @@ WORKDIR /app
 COPY --from=build /app/.venv .venv
 # The service's own folder: here it keeps what it downloads, while the rest of /app is not its to change.
 COPY --from=build --chown=1000:1000 /app/models models
+COPY --from=build /app/batch batch
 COPY --from=build /app/common common
 COPY --from=build /app/functions functions
 COPY --from=build /app/runner runner

@@ -66,6 +66,14 @@ exec chroot "$1" setpriv --reuid "$3" --regid "$3" --clear-groups --no-new-privs
 """
 
 
+# One article from standard input; without a line in OUT it fails.
+BATCH = f"""
+echo {json.dumps(json.dumps({"id": "a", "text": TEXT}))} \\
+    | python -m batch - /tmp/out.jsonl --do extract --url http://127.0.0.1:{PORT}
+grep -q '"Tim Cook"' /tmp/out.jsonl
+"""
+
+
 def buildah(*arguments: str) -> str:
     return subprocess.check_output(["buildah", *arguments], text=True)
 
@@ -345,6 +353,8 @@ def served(
             code = container.exec(process, *check)
             yield "health check", f"exit code {code}", code == 0
             yield from four_calls()
+            code = container.exec(process, "bash", "-euc", BATCH)
+            yield "python -m batch beside it", f"exit code {code}", code == 0
             yield "SIGTERM", *stopped(process)
         for moment, come in (("while it is imported", is_being_imported), ("while models load", is_loading)):
             with container.run(variables, writable=writable) as process:

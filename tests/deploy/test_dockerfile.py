@@ -72,14 +72,14 @@ def is_ignored(path: str) -> bool:
 
 def test_all_that_is_copied_is_there_and_is_not_kept_outside() -> None:
     sources = [word for arguments in values(BUILD, "COPY") for word in arguments.split()[:-1]]
-    assert {"common", "functions", "runner", "local_runner.py", "web", "models/embedded"} <= set(sources)
+    assert {"batch", "common", "functions", "runner", "local_runner.py", "web", "models/embedded"} <= set(sources)
     for source in sources:
         assert (ROOT / source).exists(), source
         files = [ROOT / source] if (ROOT / source).is_file() else [*(ROOT / source).rglob("*.*")]
         assert any(not is_ignored(str(file.relative_to(ROOT))) for file in files), f"{source} is in .dockerignore"
 
 
-@pytest.mark.parametrize("source", ["common", "functions", "runner", "local_runner.py", "web", "models"])
+@pytest.mark.parametrize("source", ["batch", "common", "functions", "runner", "local_runner.py", "web", "models"])
 def test_what_the_service_is_made_of_is_in_the_final_stage(source: str) -> None:
     assert f"/app/{source}" in " ".join(values(FINAL, "COPY")).split()
 
@@ -89,7 +89,7 @@ def test_what_the_image_does_not_need_stays_outside(path: str) -> None:
     assert is_ignored(path)
 
 
-@pytest.mark.parametrize("folder", ["common", "functions", "runner"])
+@pytest.mark.parametrize("folder", ["batch", "common", "functions", "runner"])
 def test_no_module_is_left_out(folder: str) -> None:
     left_out = [path for path in (ROOT / folder).rglob("*.py") if is_ignored(str(path.relative_to(ROOT)))]
     assert not left_out
@@ -119,7 +119,7 @@ def test_what_the_service_can_do_without_is_installed_only_where_it_is_asked_for
     assert "EXTRAS=" in values(BUILD, "ARG")
     (command,) = (command for command in values(BUILD, "RUN") if "EXTRAS" in command)
     assert command.startswith("for extra in lambda ${EXTRAS}; do")
-    assert not any(is_ignored(f"requirements/{extra}.txt") for extra in ("lambda", "traces", "mcp", "s3"))
+    assert not any(is_ignored(f"requirements/{extra}.txt") for extra in ("lambda", "traces", "mcp", "s3", "html"))
 
 
 def test_the_service_is_no_root_and_has_a_home() -> None:

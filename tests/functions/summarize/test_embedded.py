@@ -34,11 +34,11 @@ def test_the_package_holds_the_model_that_its_card_describes() -> None:
 
 
 @pytest.fixture(scope="session")
-def merged(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Its weights with our adapter in them."""
+def merged() -> Path:
+    """Its weights with our adapter in them, as `make test` has prepared them."""
     path = packaged()
     assert path is not None
-    made = merging.merged(path, ADAPTER, tmp_path_factory.mktemp("merged"))
+    made = merging.merged(path, ADAPTER, SummarizeSettings().cache_folder / "summarize")
     assert made is not None
     return made
 
