@@ -12,14 +12,16 @@ from typing import Any
 
 import pytest
 
-from common.settings import ROOT, SummarizeSettings, cpu_threads
+from common import host
+from common.settings import ROOT, SummarizeSettings
 from functions.summarize import tuning
 from functions.summarize.context import Options
 from tests.conftest import wait_until
 from tests.doubles import lead_model
 
 MODEL = lead_model.FILE
-UNMEASURED = Options(threads=cpu_threads(0), repack=False, micro_batch=512, flash_attention=True)
+CPUS = 2
+UNMEASURED = Options(threads=CPUS, repack=False, micro_batch=512, flash_attention=True)
 # No candidate has these, so they can only come from the cache.
 KEPT = Options(threads=1, repack=False, micro_batch=96, flash_attention=True)
 
@@ -30,6 +32,7 @@ NewSettings = Callable[..., SummarizeSettings]
 def settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> NewSettings:
     """Settings for a model that is worth measuring, with a cache folder of the test's own."""
     monkeypatch.setattr(tuning, "MIN_MODEL_BYTES", 0)
+    monkeypatch.setattr(host, "cpus", lambda: CPUS)
     caplog.set_level(logging.INFO, tuning.__name__)
 
     def new(**values: Any) -> SummarizeSettings:
