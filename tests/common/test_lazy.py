@@ -19,6 +19,17 @@ def build_model(monkeypatch: pytest.MonkeyPatch) -> BuildModel:
     return lambda load: LazyModel("test", load)
 
 
+def taking(outcomes: list[Exception | None]) -> Callable[[Report], str]:
+    """Each load takes the next outcome, which is a failure or none."""
+
+    def load(_: Report) -> str:
+        if error := outcomes.pop(0):
+            raise error
+        return "loaded"
+
+    return load
+
+
 def test_many_callers_load_a_model_once(build_model: BuildModel) -> None:
     loads: list[int] = []
     gate = threading.Event()
@@ -65,13 +76,8 @@ def test_a_failed_load_says_why_and_is_tried_again_later(
 ) -> None:
     outcomes: list[Exception | None] = [ModelLoadFailed("the file is gone"), None]
 
-    def load(_: Report) -> str:
-        if error := outcomes.pop(0):
-            raise error
-        return "loaded"
-
     async def call() -> str:
-        model = build_model(load)
+        model = build_model(taking(outcomes))
         for _ in range(2):
             with pytest.raises(ModelNotReady, match="the file is gone"):
                 await model.ready(10)
@@ -89,12 +95,7 @@ def test_a_model_that_is_loaded_ahead_is_tried_again_without_a_caller(
     monkeypatch.setattr(lazy, "RETRY_SECONDS", 0.01)
     outcomes: list[Exception | None] = [ModelLoadFailed("the hub is away"), ModelLoadFailed("still away"), None]
 
-    def load(_: Report) -> str:
-        if error := outcomes.pop(0):
-            raise error
-        return "loaded"
-
-    model = build_model(load)
+    model = build_model(taking(outcomes))
     model.warm()
     wait_until(lambda: model.status.state == "ready", "it is tried until it is there")
     assert not outcomes
@@ -105,12 +106,7 @@ def test_a_load_that_somebody_else_began_is_tried_again_once_it_is_wanted_ahead(
 ) -> None:
     outcomes: list[Exception | None] = [ModelLoadFailed("there is no file"), ModelLoadFailed("still none"), None]
 
-    def load(_: Report) -> str:
-        if error := outcomes.pop(0):
-            raise error
-        return "loaded"
-
-    model = build_model(load)
+    model = build_model(taking(outcomes))
     assert model.start().exception(10) is not None
     monkeypatch.setattr(lazy, "RETRY_SECONDS", 0.1)
     model.warm()

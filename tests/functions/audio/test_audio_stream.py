@@ -3,7 +3,6 @@
 import asyncio
 import json
 import socket
-from collections.abc import Iterator
 
 import httpx
 import pytest
@@ -20,15 +19,6 @@ TEXT = "The committee met on Tuesday to talk about the new bridge over the river
 # More than the 4,096 bytes that edge-tts says in one turn.
 LONG_TEXT = "Seven words are in this short sentence. " * 110
 LEAVINGS = [Fault.DRIP, Fault.STALL]
-
-
-@pytest.fixture
-def mangums_loop() -> Iterator[None]:
-    """Mangum runs the app on the event loop that it finds on the thread."""
-    with asyncio.Runner() as runner:
-        asyncio.set_event_loop(runner.get_loop())
-        yield
-        asyncio.set_event_loop(None)
 
 
 def listen(client: httpx.Client, received: bytearray, text: str = TEXT) -> None:
@@ -82,7 +72,7 @@ def test_a_failure_in_the_second_of_several_turns_is_a_broken_connection(
     assert mp3(bytes(received)).info.length == pytest.approx(seconds_of(cloud.turns[0].text), abs=0.15)
 
 
-@pytest.mark.usefixtures("mangums_loop")
+@pytest.mark.usefixtures("main_thread_loop")
 def test_behind_lambda_a_cut_recording_is_a_502(cloud: SpeechCloud) -> None:
     http = {"method": "POST", "path": "/audio", "sourceIp": "127.0.0.1", "protocol": "HTTP/1.1"}
     event = {
